@@ -1,0 +1,69 @@
+"""
+What can go wrong, as a tree.
+
+* RelayError
+  - ConfigError          relay.yaml is wrong; start-up stops, a reload changes nothing
+  - Rejected             the sender is wrong; becomes the 4xx in `status`
+    + BadSignature       401
+    + Malformed          400
+  - StoreError
+    + StoreUnavailable   the database cannot take it now; worth retrying; becomes a 503
+    + StoreRefused       the database must not be touched (newer schema, corrupt, no
+                         permission); start-up stops
+  - StartupError         a port in use, a certificate that does not load; start-up stops
+
+An attempt that fails is no exception: it is an `Outcome` (see `model`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from circleci_relay.model import Fault
+
+
+class RelayError(Exception):
+    """Anything this program raises on purpose."""
+
+
+class ConfigError(RelayError):
+    """relay.yaml is wrong: every fault found, in the order of the files."""
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("\n".join(str(fault) for fault in self.faults))
+
+
+class Rejected(RelayError):
+    """A webhook that is turned away; *status* is the HTTP answer."""
+
+    status = 400
+
+
+class BadSignature(Rejected):
+    """The signature is missing or does not match the body."""
+
+    status = 401
+
+
+class Malformed(Rejected):
+    """Signed rightly, but not a JSON object with a usable `id` and `type`."""
+
+
+class StoreError(RelayError):
+    """The database."""
+
+
+class StoreUnavailable(StoreError):
+    """The database cannot take it now; nothing is known to be stored."""
+
+
+class StoreRefused(StoreError):
+    """The database must not be used; the message says why and what to do."""
+
+
+class StartupError(RelayError):
+    """The program cannot start; the message is one clear line."""
