@@ -1,0 +1,1 @@
+"""What CircleCI sends: signatures, bodies, and samples of them. Bytes in, a verdict out."""
