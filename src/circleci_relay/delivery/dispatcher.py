@@ -1,0 +1,153 @@
+"""All the lanes: what the store hands work to, and what a reload changes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from circleci_relay.delivery.http import Sender
+from circleci_relay.delivery.lane import Lane
+from circleci_relay.store.lanes import Offer
+
+if TYPE_CHECKING:
+    from circleci_relay.clock import Clock
+    from circleci_relay.config.model import Destination
+    from circleci_relay.metrics import Metrics
+    from circleci_relay.model import Claim, Micros
+    from circleci_relay.redaction import Redact
+    from circleci_relay.store import Store
+
+
+class Dispatcher:
+    """One lane per configured destination, so that none can slow another."""
+
+    def __init__(self, *, clock: Clock, metrics: Metrics, redact: Redact) -> None:
+        self._clock = clock
+        self._metrics = metrics
+        self._redact = redact
+        self._lanes: dict[str, Lane] = {}
+        self._senders: dict[str, Sender] = {}
+        self._offered: tuple[Lane, ...] = ()
+        self._closing: set[asyncio.Task[None]] = set()
+        self._begun: tuple[Store, asyncio.TaskGroup] | None = None
+
+    def begin(self, store: Store, tasks: asyncio.TaskGroup) -> None:
+        """Let lanes work on *store*, in *tasks*: one that dies takes the program with it."""
+        self._begun = store, tasks
+
+    def prepare(self, destinations: Mapping[str, Destination]) -> dict[str, Sender]:
+        """
+        Make a sender for each destination that is new or changed; nothing is put to use yet.
+
+        A certificate that does not load raises StartupError here, before a reload has
+        changed anything.
+        """
+        return {
+            name: Sender(destination, clock=self._clock, redact=self._redact)
+            for name, destination in destinations.items()
+            if name not in self._lanes or self._lanes[name].destination != destination
+        }
+
+    def configure(
+        self,
+        destinations: Mapping[str, Destination],
+        senders: Mapping[str, Sender],
+        stopped: Mapping[str, Micros],
+    ) -> None:
+        """
+        Go on with *destinations*, over the *senders* that `prepare` made for them.
+
+        Lanes keep what they have in hand; what waits for a destination that is gone goes
+        back to the store and waits there.
+        """
+        for name in self._lanes.keys() - destinations.keys():
+            lane = self._lanes.pop(name)
+            self._spawn(self._retire(lane, self._senders.pop(name)))
+        for name, sender in senders.items():
+            if name in self._lanes:
+                lane = self._lanes[name]
+                self._spawn(self._outlive(self._senders[name], lane.destination.timeout))
+                lane.update(destinations[name], sender)
+            else:
+                self._lanes[name] = self._open(destinations[name], sender, stopped.get(name, 0))
+            self._senders[name] = sender
+
+    async def stop(self, drain: float) -> None:
+        """Begin no attempt; give those under way *drain* seconds; the rest stays in the store."""
+        await asyncio.gather(*(lane.close(drain) for lane in self._lanes.values()))
+        for task in tuple(self._closing):
+            task.cancel()
+        await asyncio.gather(*self._closing, return_exceptions=True)
+        for sender in self._senders.values():
+            await sender.close()
+
+    # What the store asks of the lanes
+
+    def offer(self) -> dict[str, Offer]:
+        """See `store.lanes.Lanes`."""
+        offers = {}
+        for name, lane in self._lanes.items():
+            if room := lane.offer():
+                offers[name] = Offer(room=room, lease=lane.lease)
+        self._offered = tuple(self._lanes[name] for name in offers)
+        return offers
+
+    def take(self, claims: Sequence[Claim]) -> None:
+        """See `store.lanes.Lanes`."""
+        by_lane: defaultdict[str, list[Claim]] = defaultdict(list)
+        for claim in claims:
+            by_lane[claim.destination].append(claim)
+        offered, self._offered = self._offered, ()
+        for lane in offered:
+            lane.take(by_lane.get(lane.name, []))
+
+    def withdraw(self) -> None:
+        """See `store.lanes.Lanes`."""
+        self.take(())
+
+    def wake(self, destinations: Iterable[str]) -> None:
+        """See `store.lanes.Lanes`."""
+        for name in destinations:
+            lane = self._lanes.get(name)
+            if lane is not None:
+                lane.wake()
+
+    # Lanes that come and go
+
+    def _open(self, destination: Destination, sender: Sender, stopped: Micros) -> Lane:
+        store, tasks = self._work
+        return Lane(
+            destination,
+            sender,
+            store=store,
+            clock=self._clock,
+            metrics=self._metrics,
+            stopped=stopped,
+            spawn=tasks.create_task,
+        )
+
+    def _spawn(self, closing: Coroutine[Any, Any, None]) -> None:
+        task = self._work[1].create_task(closing)
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    @property
+    def _work(self) -> tuple[Store, asyncio.TaskGroup]:
+        if self._begun is None:
+            raise RuntimeError("begin comes before configure")
+        return self._begun
+
+    async def _retire(self, lane: Lane, sender: Sender) -> None:
+        try:
+            await lane.close(lane.destination.timeout)
+        finally:
+            await sender.close()
+
+    async def _outlive(self, sender: Sender, timeout: float) -> None:
+        """Close *sender* once the attempts that began over it have ended."""
+        try:
+            await self._clock.sleep(timeout)
+        finally:
+            await sender.close()

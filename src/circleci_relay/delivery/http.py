@@ -1,0 +1,240 @@
+"""One attempt: a request to a destination, and what came of it as an `Outcome`."""
+
+from __future__ import annotations
+
+import contextlib
+import email.utils
+import math
+import ssl
+from collections.abc import Iterator
+from datetime import UTC
+from typing import TYPE_CHECKING
+
+import aiohttp
+from multidict import CIMultiDict
+from yarl import URL
+
+from circleci_relay import __version__
+from circleci_relay.delivery.signing import SCHEMES
+from circleci_relay.errors import StartupError
+from circleci_relay.model import Claim, Outcome, Result
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from circleci_relay.clock import Clock
+    from circleci_relay.config.model import Destination
+    from circleci_relay.redaction import Redact
+
+EXCERPT_BYTES = 4096
+"""How much of a response is kept."""
+
+LONGEST_WAIT = 366 * 86_400.0
+"""Seconds; an absurd `Retry-After` becomes this before anything is computed from it."""
+
+AUTOMATIC = ("accept", "accept-encoding", "content-type", "user-agent")
+"""Headers aiohttp would add of its own: a destination sees CircleCI's, or none."""
+
+
+class Sender:
+    """
+    Sends to one destination, over connections of its own.
+
+    Nothing another destination does can take its connections away, and a proxy, a client
+    certificate or a private CA is its own affair.
+    """
+
+    def __init__(self, destination: Destination, *, clock: Clock, redact: Redact) -> None:
+        self._clock = clock
+        self._redact = redact
+        self._url = URL(destination.url.get_secret_value())
+        proxy = destination.proxy
+        self._proxy = URL(proxy.get_secret_value()) if proxy else None
+        self._headers = tuple(
+            (name.lower(), value.get_secret_value()) for name, value in destination.headers.items()
+        )
+        self._sign = None
+        if destination.sign:
+            secrets = tuple(secret.get_secret_value() for secret in destination.sign.secrets)
+            self._sign = SCHEMES[destination.sign.scheme](secrets)
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=destination.concurrency,
+                # True is one context shared by all: loading the CAs takes 20 ms each time.
+                ssl=client_tls(destination) if destination.tls else True,
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=destination.timeout),
+            auto_decompress=False,
+            skip_auto_headers=AUTOMATIC,
+        )
+
+    async def attempt(self, claim: Claim) -> Outcome:
+        """
+        Try *claim* once. Every way it can fail is an `Outcome`.
+
+        Redirects are answers like any other: a destination must not send CircleCI's
+        bytes, or our credentials, to wherever it likes.
+        """
+        clock = self._clock
+        started = clock.now()
+        status: int | None = None
+        retry_after: float | None = None
+        excerpt = bytearray()
+        error: str | None = None
+        result = Result.OK
+        try:
+            async with self._session.post(
+                self._url,
+                data=claim.body,
+                headers=self._headers_of(claim),
+                allow_redirects=False,
+                proxy=self._proxy,
+            ) as response:
+                status = response.status
+                retry_after = self._retry_after(response.headers.get("retry-after"))
+                await _read(response, excerpt)
+        except Exception as fault:  # noqa: BLE001 - a bug in one attempt is a failed attempt
+            result, error = _classify(fault)
+        if status is not None and (error is None or 200 <= status < 300):  # noqa: PLR2004
+            # Once the status is in, the answer is given: an endless body takes nothing back.
+            result, error = _judge(status), None
+        if error is not None:
+            error = self._redact(error)
+        return Outcome(
+            result=result,
+            started_at=started,
+            duration=clock.now() - started,
+            status=status,
+            error=error,
+            excerpt=self._clean(excerpt),
+            retry_after=retry_after,
+        )
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._session.close()
+
+    def _headers_of(self, claim: Claim) -> CIMultiDict[str]:
+        headers = CIMultiDict(claim.headers)
+        for name, value in self._headers:
+            headers[name] = value
+        timestamp = int(self._clock.wall())
+        headers["webhook-id"] = claim.webhook_id
+        headers["webhook-timestamp"] = str(timestamp)
+        headers["relay-attempt"] = str(claim.attempt)
+        if "user-agent" not in headers:
+            headers["user-agent"] = f"circleci-relay/{__version__}"
+        if self._sign is not None:
+            for name, value in self._sign(claim.webhook_id, timestamp, claim.body).items():
+                headers[name] = value
+        return headers
+
+    def _retry_after(self, value: str | None) -> float | None:
+        return parse_retry_after(value, wall=self._clock.wall()) if value else None
+
+    def _clean(self, excerpt: bytearray) -> bytes:
+        if not excerpt:
+            return b""
+        return self._redact(excerpt.decode("utf-8", "replace")).encode()[:EXCERPT_BYTES]
+
+
+async def _read(response: aiohttp.ClientResponse, excerpt: bytearray) -> None:
+    """Read the first bytes of the body; the rest is not worth the connection."""
+    content = response.content
+    while len(excerpt) < EXCERPT_BYTES and not content.at_eof():
+        excerpt += await content.read(EXCERPT_BYTES - len(excerpt))
+    if not content.at_eof():
+        response.close()
+
+
+def _judge(status: int) -> Result:
+    match status:
+        case 429:
+            return Result.THROTTLED
+        case _ if 200 <= status < 300:  # noqa: PLR2004
+            return Result.OK
+        case _ if 300 <= status < 400:  # noqa: PLR2004
+            return Result.REDIRECT
+        case _ if 400 <= status < 500:  # noqa: PLR2004
+            return Result.CLIENT_ERROR
+        case _:
+            return Result.SERVER_ERROR
+
+
+def _classify(fault: Exception) -> tuple[Result, str]:
+    """Sort *fault* by what an operator would look at; the words carry no URL."""
+    match fault:
+        case TimeoutError():
+            return Result.TIMEOUT, "no complete answer within the timeout"
+        case aiohttp.ClientConnectorCertificateError():
+            return Result.TLS, f"certificate not accepted: {fault.certificate_error}"
+        case aiohttp.ClientSSLError() | ssl.SSLError():
+            return Result.TLS, f"TLS handshake failed: {_words(fault)}"
+        case aiohttp.ClientHttpProxyError():
+            return Result.CONNECTION, f"the proxy answered {fault.status}"
+        case aiohttp.ClientProxyConnectionError():
+            return Result.CONNECTION, f"cannot reach the proxy: {_words(fault)}"
+        case aiohttp.ClientConnectorDNSError():
+            return Result.CONNECTION, f"cannot resolve {fault.host}"
+        case aiohttp.ClientConnectorError():
+            return Result.CONNECTION, f"cannot connect: {_words(fault)}"
+        case aiohttp.ServerDisconnectedError():
+            return Result.CONNECTION, "the connection was closed before an answer"
+        case aiohttp.ClientResponseError() | aiohttp.ClientPayloadError():
+            return Result.PROTOCOL, f"not a valid HTTP answer ({type(fault).__name__})"
+        case aiohttp.ClientError() | OSError():
+            return Result.CONNECTION, f"connection failed: {_words(fault)}"
+        case _:
+            return Result.INTERNAL, f"{type(fault).__name__} in the relay"
+
+
+def _words(fault: BaseException) -> str:
+    if isinstance(fault, OSError) and fault.strerror:
+        return fault.strerror
+    return type(fault).__name__
+
+
+def parse_retry_after(value: str, *, wall: float) -> float | None:
+    """
+    Return the seconds that a `Retry-After` of *value* asks for, or None if it says nothing.
+
+    Takes seconds or a date (RFC 9110, section 10.2.3). Capped here, where hostile digits
+    come in: `timedelta` and the database overflow on them.
+    """
+    text = value.strip()
+    if text.isascii() and text.isdigit():
+        return min(float(text), LONGEST_WAIT) if len(text) < 16 else LONGEST_WAIT  # noqa: PLR2004
+    with contextlib.suppress(ValueError, TypeError, OverflowError, IndexError):
+        when = email.utils.parsedate_to_datetime(text)
+        seconds = when.replace(tzinfo=when.tzinfo or UTC).timestamp() - wall
+        if math.isfinite(seconds):
+            return min(max(seconds, 0.0), LONGEST_WAIT)
+    return None
+
+
+def client_tls(destination: Destination) -> ssl.SSLContext:
+    """Return the TLS context *destination* asks for; a file that will not do is one clear line."""
+    context = ssl.create_default_context()
+    settings = destination.tls
+    if settings is None:
+        return context
+    where = f"destinations.{destination.name}.tls"
+    if settings.ca is not None:
+        with _loading(f"{where}.ca", settings.ca):
+            context = ssl.create_default_context(cafile=str(settings.ca))
+    if settings.cert is not None:
+        with _loading(f"{where}.cert", settings.cert):
+            context.load_cert_chain(settings.cert, settings.key)
+    if not settings.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+@contextlib.contextmanager
+def _loading(where: str, path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ssl.SSLError) as fault:
+        raise StartupError(f"{where}: {path} does not load: {_words(fault)}") from None

@@ -1,0 +1,393 @@
+"""One destination's bounds: room, concurrency, rate, breaker and hold; and its attempts."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from aiolimiter import AsyncLimiter
+
+from circleci_relay.delivery.breaker import Breaker
+from circleci_relay.errors import StoreUnavailable
+from circleci_relay.model import SECOND, Decision, Micros, Outcome, Result, Settlement, State
+from circleci_relay.retry import Policy
+
+if TYPE_CHECKING:
+    from circleci_relay.clock import Clock
+    from circleci_relay.config.model import Destination
+    from circleci_relay.delivery.http import Sender
+    from circleci_relay.metrics import Metrics
+    from circleci_relay.model import Claim
+    from circleci_relay.store import Store
+
+LEASE_MARGIN = 30.0
+"""Seconds a lease outlasts the timeout."""
+
+POLL = 10.0
+"""Seconds between two looks for what nothing announced: the lapsed leases of another process."""
+
+STEP = 500
+"""How many waiting deliveries one transaction makes due when a breaker closes."""
+
+Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
+
+log = structlog.get_logger()
+
+
+class Lane:
+    """
+    Everything between one destination's due deliveries and their settlements.
+
+    A feeder claims what is due when there is room; workers, as many as `concurrency`,
+    attempt what is in hand. The dispatcher also hands over what was just accepted
+    (see `offer`), so that the common path needs no claim.
+    """
+
+    def __init__(  # noqa: PLR0913 - the composition root names each
+        self,
+        destination: Destination,
+        sender: Sender,
+        *,
+        store: Store,
+        clock: Clock,
+        metrics: Metrics,
+        stopped: Micros,
+        spawn: Spawn,
+        spread: Callable[[], float] = lambda: random.uniform(-1, 1),  # noqa: S311 - jitter
+    ) -> None:
+        self.name = destination.name
+        self.stopped = stopped  #: how long the destination's own clock has stood still
+        self._store = store
+        self._clock = clock
+        self._series = metrics.destination(destination.name)
+        self._spawn = spawn
+        self._spread = spread
+        self._queue: asyncio.Queue[Claim] = asyncio.Queue()
+        self._workers: set[asyncio.Task[None]] = set()
+        self._idle = 0
+        self._in_hand = 0  # claimed: in the queue or under way
+        self._reserved = 0  # room promised to a claim on its way, or to an offer
+        self._offered = 0
+        self._backlog = True  # until a claim has shown that nothing waits
+        self._next_due: Micros | None = None
+        self._held_until = 0.0
+        self._probe: Claim | None = None
+        self._expedite = False
+        self._closing = False
+        self._wake = asyncio.Event()
+        self.update(destination, sender)
+        self._feeder = spawn(self._feed())
+
+    def update(self, destination: Destination, sender: Sender) -> None:
+        """Go on under new settings; what is under way ends under the old ones."""
+        self.destination = destination
+        self._sender = sender
+        self._policy = Policy(
+            initial=destination.retry.initial,
+            factor=destination.retry.factor,
+            max_interval=destination.retry.max_interval,
+            jitter=destination.retry.jitter,
+            max_age=destination.retry.max_age,
+            max_attempts=destination.retry.max_attempts,
+            dead_on=frozenset(destination.retry.dead_on),
+        )
+        rate = destination.rate_limit
+        self._limiter = AsyncLimiter(rate.burst, rate.burst / rate.rate) if rate else None
+        breaker = destination.breaker
+        self._breaker = Breaker(breaker.failures, breaker.pause) if breaker else None
+        self._held_until = 0.0
+        self._probe = None
+        self._show()
+        self._wake.set()
+
+    # Room
+
+    @property
+    def lease(self) -> Micros:
+        """How long a claim made now is held."""
+        return round((self.destination.timeout + LEASE_MARGIN) * SECOND)
+
+    @property
+    def _depth(self) -> int:
+        """
+        How many deliveries may be in hand.
+
+        One more for each under way keeps the workers busy over a commit; not where an
+        attempt may take so long, or the rate is so low, that leases would run out in the queue.
+        """
+        depth = self.destination.concurrency
+        if self.destination.timeout < LEASE_MARGIN:
+            depth *= 2
+        rate = self.destination.rate_limit
+        return depth if rate is None else max(1, min(depth, int(rate.rate * LEASE_MARGIN / 3)))
+
+    def _blocked(self) -> bool:
+        """Whether no attempt may begin for now, whatever waits."""
+        return (
+            self._closing
+            or self.destination.paused
+            or self._clock.monotonic() < self._held_until
+            or not self._store.available.is_set()
+        )
+
+    def _room(self) -> int:
+        if self._blocked():
+            return 0
+        if self._breaker and self._breaker.open:
+            free = self._probe is None and self._breaker.wait(self._clock.monotonic()) == 0
+            return int(free and self._in_hand + self._reserved == 0)
+        return max(0, self._depth - self._in_hand - self._reserved)
+
+    def offer(self) -> int:
+        """
+        Reserve room for deliveries about to be accepted and return how much.
+
+        None while older deliveries wait, or they would starve.
+        """
+        if self._is_due() or (self._breaker and self._breaker.open):
+            return 0
+        self._offered = self._room()
+        self._reserved += self._offered
+        return self._offered
+
+    def take(self, claims: list[Claim]) -> None:
+        """End the offer; *claims* are what it was used for."""
+        self._reserved -= self._offered
+        self._offered = 0
+        if self._closing:
+            self._store.release(claims)
+        else:
+            self._put(claims)
+
+    def wake(self) -> None:
+        """Look again: something is due that nobody handed over."""
+        self._backlog = True
+        self._wake.set()
+
+    def _put(self, claims: list[Claim]) -> None:
+        for claim in claims:
+            self._queue.put_nowait(claim)
+        self._in_hand += len(claims)
+        wanted = self._queue.qsize() - self._idle
+        for _ in range(min(wanted, self.destination.concurrency - len(self._workers))):
+            worker = self._spawn(self._work())
+            self._workers.add(worker)
+            worker.add_done_callback(self._workers.discard)
+
+    # The feeder
+
+    async def _feed(self) -> None:
+        while not self._closing:
+            # Cleared before looking, or what comes during the look is lost.
+            self._wake.clear()
+            try:
+                if self._expedite and self._store.available.is_set():
+                    self._expedite = await self._store.expedite(self.name, limit=STEP) >= STEP
+                    self._backlog = True
+                elif self._is_due() and (room := self._room()):
+                    await self._claim(room)
+                else:
+                    await self._pause()
+            except StoreUnavailable:
+                await self._pause()
+
+    def _is_due(self) -> bool:
+        return self._backlog or (
+            self._next_due is not None and self._next_due <= self._clock.now()
+        )
+
+    async def _claim(self, room: int) -> None:
+        self._reserved += room
+        # What is settled from here on announces its own time; the look below sees the rest.
+        self._next_due = None
+        self._backlog = False
+        try:
+            claims = await self._store.claim(self.name, limit=room, lease=self.lease)
+        except BaseException:
+            self._backlog = True
+            raise
+        finally:
+            self._reserved -= room
+        if self._closing:
+            self._store.release(claims)
+            return
+        self._put(claims)
+        if len(claims) == room:
+            self._backlog = True
+        elif not self._backlog:
+            await self._look()
+
+    async def _look(self) -> None:
+        """Ask the store when the next delivery is due."""
+        due = await self._store.next_due(self.name)
+        if due is not None and (self._next_due is None or due < self._next_due):
+            self._next_due = due
+
+    async def _pause(self) -> None:
+        """Wait until woken, or until time has changed what can be done."""
+        now = self._clock.monotonic()
+        waits = [POLL]
+        if self._next_due is not None and not self._is_due():
+            waits.append((self._next_due - self._clock.now()) / SECOND)
+        if self._held_until > now:
+            waits.append(self._held_until - now)
+        if self._breaker and (wait := self._breaker.wait(now)):
+            waits.append(wait)
+        shortest = min(waits)
+        timer = self._clock.call_later(shortest, self._wake.set)
+        try:
+            await self._wake.wait()
+        finally:
+            timer.cancel()
+        if shortest == POLL and not self._is_due() and not self._closing:
+            await self._look()
+
+    # The workers
+
+    async def _work(self) -> None:
+        while len(self._workers) <= self.destination.concurrency:
+            self._idle += 1
+            try:
+                claim = await self._queue.get()
+            finally:
+                self._idle -= 1
+            try:
+                await self._turn(claim)
+            finally:
+                self._in_hand -= 1
+                if self._is_due() or self._closing:
+                    self._wake.set()
+
+    async def _turn(self, claim: Claim) -> None:
+        try:
+            begin = await self._may_begin(claim)
+        except asyncio.CancelledError:
+            self._store.release([claim])
+            raise
+        if begin:
+            await self._attempt(claim)
+        else:
+            self._store.release([claim])
+            self._backlog = True
+
+    async def _may_begin(self, claim: Claim) -> bool:
+        """Wait for what may pass soon; say whether *claim* is still ours to begin then."""
+        while not self._store.available.is_set():
+            # While the store is away nothing can be settled, and what is attempted
+            # would be attempted again.
+            await self._store.available.wait()
+        if self._limiter:
+            await self._limiter.acquire()
+        timeout = round(self.destination.timeout * SECOND)
+        if self._blocked() or self._clock.now() + timeout > claim.lease_until:
+            return False
+        if self._breaker and self._breaker.open:
+            if self._probe or self._breaker.wait(self._clock.monotonic()) > 0:
+                return False
+            self._probe = claim
+        return True
+
+    async def _attempt(self, claim: Claim) -> None:
+        started = self._clock.now()
+        try:
+            outcome = await self._sender.attempt(claim)
+        except asyncio.CancelledError:
+            # It may have arrived. It counts as an attempt, and is due again at once.
+            outcome = Outcome(
+                result=Result.LOST,
+                started_at=started,
+                duration=self._clock.now() - started,
+                error="the relay stopped before an answer came",
+            )
+            self._settle(claim, outcome, Decision(state=State.PENDING))
+            raise
+        finally:
+            if self._probe is claim:
+                self._probe = None
+        age = (self._clock.now() - self.stopped - claim.aged_from) / SECOND
+        decision = self._policy.decide(claim.attempt, outcome, age=age, spread=self._spread)
+        self._settle(claim, outcome, decision)
+        self._learn(outcome)
+
+    def _settle(self, claim: Claim, outcome: Outcome, decision: Decision) -> None:
+        self._store.settle(Settlement(claim=claim, outcome=outcome, decision=decision))
+        if decision.state is State.PENDING:
+            due = self._clock.now() + round(decision.delay * SECOND)
+            if self._next_due is None or due < self._next_due:
+                self._next_due = due
+                self._wake.set()
+        self._series.attempts[outcome.result].inc()
+        self._series.attempt_duration.observe(outcome.duration / SECOND)
+        _tell(claim, outcome, decision)
+
+    def _learn(self, outcome: Outcome) -> None:
+        """Let breaker and hold see how it went."""
+        now = self._clock.monotonic()
+        if hold := self._policy.hold(outcome):
+            self._held_until = max(self._held_until, now + hold)
+            self._backlog = True
+            log.warning("destination_held", destination=self.name, seconds=round(hold, 3))
+        if self._breaker and self._breaker.record(outcome.result, now):
+            self._show()
+            if self._breaker.open:
+                log.warning("breaker_opened", destination=self.name)
+            else:
+                log.info("breaker_closed", destination=self.name)
+                self._expedite = True
+            self._wake.set()
+
+    def _show(self) -> None:
+        self._series.breaker_open.set(bool(self._breaker and self._breaker.open))
+        self._series.paused.set(self.destination.paused)
+
+    # The end
+
+    async def close(self, drain: float) -> None:
+        """Begin nothing more; give what is under way *drain* seconds, the rest to the store."""
+        self._closing = True
+        waiting = []
+        while not self._queue.empty():
+            waiting.append(self._queue.get_nowait())
+        self._in_hand -= len(waiting)
+        self._store.release(waiting)
+        self._wake.set()
+        self._feeder.add_done_callback(lambda _: self._wake.set())
+        timer = self._clock.call_later(drain, self._cancel)
+        try:
+            while self._in_hand or not self._feeder.done():
+                self._wake.clear()
+                await self._wake.wait()
+        finally:
+            timer.cancel()
+            self._cancel()
+            await asyncio.gather(self._feeder, *self._workers, return_exceptions=True)
+
+    def _cancel(self) -> None:
+        for task in (self._feeder, *self._workers):
+            task.cancel()
+
+
+def _tell(claim: Claim, outcome: Outcome, decision: Decision) -> None:
+    """Write the one wide line of an attempt."""
+    if decision.state is State.DELIVERED:
+        write = log.debug
+    elif decision.state is State.DEAD:
+        write = log.error
+    else:
+        write = log.warning
+    write(
+        "attempt",
+        event_id=claim.event,
+        destination=claim.destination,
+        attempt=claim.attempt,
+        result=outcome.result,
+        status=outcome.status,
+        duration_ms=round(outcome.duration / 1000, 1),
+        then="retry" if decision.state is State.PENDING else decision.state,
+        retry_in_s=round(decision.delay, 3) if decision.state is State.PENDING else None,
+        reason=decision.reason,
+        error=outcome.error,
+    )

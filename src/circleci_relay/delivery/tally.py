@@ -1,0 +1,67 @@
+"""What the store reports after each commit, counted and logged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import structlog
+
+from circleci_relay.model import SECOND, Result, Settlement, State
+
+if TYPE_CHECKING:
+    from circleci_relay.metrics import Metrics
+
+log = structlog.get_logger()
+
+
+class Tally:
+    """The store's watch: a delivery counts as ended once that is durable, not before."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def committed(self, seconds: float, items: int) -> None:
+        """See `store.lanes.Watch`."""
+        self._metrics.store_commit_duration_seconds.observe(seconds)
+        self._metrics.store_commit_items.observe(items)
+
+    def settled(self, held: Sequence[Settlement], fenced: Sequence[Settlement]) -> None:
+        """See `store.lanes.Watch`."""
+        for settlement in held:
+            state = settlement.decision.state
+            if state is State.PENDING:
+                continue
+            claim, outcome = settlement.claim, settlement.outcome
+            series = self._metrics.destination(claim.destination)
+            series.deliveries[state].inc()
+            if state is State.DELIVERED:
+                took = outcome.started_at + outcome.duration - claim.received_at
+                series.delivery_duration.observe(took / SECOND)
+        if fenced:
+            self._metrics.settles_fenced_total.inc(len(fenced))
+
+    def lost(self, counts: Mapping[str, int]) -> None:
+        """See `store.lanes.Watch`."""
+        for destination, count in counts.items():
+            self._metrics.destination(destination).attempts[Result.LOST].inc(count)
+            log.warning("attempts_lost", destination=destination, count=count)
+
+    def dropped(self, settlement: Settlement, error: Exception) -> None:
+        """See `store.lanes.Watch`."""
+        claim = settlement.claim
+        log.error(
+            "settlement_dropped",
+            event_id=claim.event,
+            destination=claim.destination,
+            attempt=claim.attempt,
+            error=type(error).__name__,
+        )
+
+    def outage(self, error: Exception) -> None:
+        """See `store.lanes.Watch`."""
+        log.error("store_unavailable", error=str(error))
+
+    def recovered(self, seconds: float) -> None:
+        """See `store.lanes.Watch`."""
+        log.info("store_recovered", after_s=round(seconds, 1))

@@ -1,0 +1,23 @@
+"""What every test may ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from blockbuster import BlockBuster, blockbuster_ctx
+
+from circleci_relay.clock import ManualClock
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """A clock that moves when told."""
+    return ManualClock()
+
+
+@pytest.fixture(autouse=True)
+def _no_blocking() -> Iterator[BlockBuster]:
+    """Fail a test in which the relay blocks the event loop."""
+    with blockbuster_ctx("circleci_relay") as blockbuster:
+        yield blockbuster

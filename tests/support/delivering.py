@@ -1,0 +1,102 @@
+"""Store and lanes at work, without the doors: for tests of delivering."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from support.build import an_intake
+
+from circleci_relay.clock import ManualClock
+from circleci_relay.config.model import Destination
+from circleci_relay.delivery.dispatcher import Dispatcher
+from circleci_relay.delivery.tally import Tally
+from circleci_relay.metrics import Metrics
+from circleci_relay.model import Settlement
+from circleci_relay.redaction import Redaction
+from circleci_relay.store import Store
+
+
+class Watcher(Tally):
+    """Counts as the program does, and lets a test wait for settlements."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        super().__init__(metrics)
+        self.settlements: list[Settlement] = []
+        self.fenced: list[Settlement] = []
+        self._changed = asyncio.Condition()
+        self._notices: set[asyncio.Task[None]] = set()
+
+    def settled(self, held: Sequence[Settlement], fenced: Sequence[Settlement]) -> None:
+        """See `Tally`."""
+        super().settled(held, fenced)
+        self.settlements += held
+        self.fenced += fenced
+        notice = asyncio.get_running_loop().create_task(self._notify())
+        self._notices.add(notice)
+        notice.add_done_callback(self._notices.discard)
+
+    async def _notify(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
+
+    async def wait_for(self, count: int) -> list[Settlement]:
+        """Return the settlements once *count* of them are durable."""
+        async with asyncio.timeout(10), self._changed:
+            await self._changed.wait_for(lambda: len(self.settlements) >= count)
+        return self.settlements
+
+
+class Delivering:
+    """A store and its lanes."""
+
+    def __init__(self, store: Store, dispatcher: Dispatcher, watch: Watcher) -> None:
+        self.store = store
+        self.dispatcher = dispatcher
+        self.watch = watch
+        self.clock: ManualClock = dispatcher._clock  # type: ignore[assignment]
+        self._number = 0
+
+    async def configure(self, **settings: dict[str, Any]) -> None:
+        """Deliver to these destinations from here on."""
+        destinations = {
+            name: Destination.model_validate(each).named(name) for name, each in settings.items()
+        }
+        senders = self.dispatcher.prepare(destinations)
+        stopped = await self.store.reconcile(tuple(destinations))
+        self.dispatcher.configure(destinations, senders, stopped)
+
+    async def accept(self, *destinations: str) -> str:
+        """Take in one event for *destinations*; return the relay's id of it."""
+        self._number += 1
+        intake = an_intake(self.clock, self._number, *destinations)
+        accepted = await self.store.accept(intake, deadline=self.clock.monotonic() + 5)
+        return accepted.event
+
+    async def pending(self, destination: str) -> int:
+        """How many deliveries wait at *destination*."""
+        await self.store.flush()
+        backlog = (await self.store.backlog()).get(destination)
+        return backlog.pending if backlog else 0
+
+
+@asynccontextmanager
+async def delivering(path: Path, clock: ManualClock, options: str = "") -> AsyncIterator[Delivering]:
+    """Run a store at *path* and its lanes for as long as the block lasts."""
+    metrics = Metrics(process=False)
+    dispatcher = Dispatcher(clock=clock, metrics=metrics, redact=Redaction())
+    watch = Watcher(metrics)
+    store = await Store.open(
+        f"sqlite:///{path}{options}", clock=clock, lanes=dispatcher, watch=watch
+    )
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(store.run())
+        dispatcher.begin(store, tasks)
+        try:
+            yield Delivering(store, dispatcher, watch)
+        finally:
+            await dispatcher.stop(0.0)
+            await store.close()

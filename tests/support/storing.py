@@ -1,0 +1,212 @@
+"""An open store with all it was opened with: a clock that is moved, lanes that note."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import sqlite3
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from circleci_relay.clock import ManualClock
+from circleci_relay.model import (
+    SECOND,
+    Accepted,
+    Change,
+    Choice,
+    Claim,
+    Decision,
+    Event,
+    Facts,
+    Intake,
+    Line,
+    Outcome,
+    Result,
+    Settlement,
+    State,
+)
+from circleci_relay.store import Offer, Store
+
+LEASE = 40 * SECOND
+HOUR = 3600 * SECOND
+MAIN = Line(source="circleci", project="gh/acme/api", workflow="build", job="", branch="main")
+DELIVERED = Decision(state=State.DELIVERED)
+FOREVER = 1e18
+
+
+@dataclass
+class RecordingLanes:
+    """Lanes with as much room as a test gives them, that note what they are handed."""
+
+    room: dict[str, int] = field(default_factory=dict)
+    handed: list[Claim] = field(default_factory=list)
+    woken: Counter[str] = field(default_factory=Counter)
+    withdrawn: int = 0
+    standing: bool = False
+
+    def offer(self) -> Mapping[str, Offer]:
+        """All the room there is."""
+        assert not self.standing, "two offers at once"
+        self.standing = True
+        return {name: Offer(room=room, lease=LEASE) for name, room in self.room.items()}
+
+    def take(self, claims: Sequence[Claim]) -> None:
+        """Note what came."""
+        assert self.standing
+        self.standing = False
+        self.handed += claims
+        for claim in claims:
+            self.room[claim.destination] -= 1
+
+    def withdraw(self) -> None:
+        """Note that nothing came."""
+        assert self.standing
+        self.standing = False
+        self.withdrawn += 1
+
+    def wake(self, destinations: Iterable[str]) -> None:
+        """Note who was woken."""
+        self.woken.update(destinations)
+
+
+@dataclass
+class RecordingWatch:
+    """A watch that notes everything."""
+
+    commits: list[int] = field(default_factory=list)
+    held: list[Settlement] = field(default_factory=list)
+    fenced: list[Settlement] = field(default_factory=list)
+    losses: Counter[str] = field(default_factory=Counter)
+    drops: list[Settlement] = field(default_factory=list)
+    outages: list[Exception] = field(default_factory=list)
+    out: asyncio.Event = field(default_factory=asyncio.Event)
+    recoveries: int = 0
+
+    def committed(self, seconds: float, items: int) -> None:
+        """See `Watch`."""
+        self.commits.append(items)
+
+    def settled(self, held: Sequence[Settlement], fenced: Sequence[Settlement]) -> None:
+        """See `Watch`."""
+        self.held += held
+        self.fenced += fenced
+
+    def lost(self, counts: Mapping[str, int]) -> None:
+        """See `Watch`."""
+        self.losses.update(counts)
+
+    def dropped(self, settlement: Settlement, error: Exception) -> None:
+        """See `Watch`."""
+        self.drops.append(settlement)
+
+    def outage(self, error: Exception) -> None:
+        """See `Watch`."""
+        self.outages.append(error)
+        self.out.set()
+
+    def recovered(self, seconds: float) -> None:
+        """See `Watch`."""
+        self.recoveries += 1
+
+
+@dataclass
+class Bench:
+    """An open store and all it was opened with."""
+
+    store: Store
+    url: str
+    path: Path
+    clock: ManualClock
+    lanes: RecordingLanes
+    watch: RecordingWatch
+    held: Claim | None = None  #: an attempt under way, where a fixture made one
+    numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
+
+    def intake(  # noqa: PLR0913 - each a fact that a test may name
+        self,
+        *to: str,
+        id: str | None = None,  # noqa: A002 - CircleCI's word for it
+        body: bytes = b"{}",
+        line: Line | None = None,
+        good: bool | None = None,
+        number: int | None = None,
+        choose: Callable[[Change | None], Choice] | None = None,
+    ) -> Intake:
+        """An event for the destinations *to*."""
+        n = next(self.numbers)
+        choice = Choice(routes=("all",) if to else (), destinations=to)
+        event = Event(
+            public_id=f"01K{n:023d}",
+            source="circleci",
+            id=id or f"event-{n}",
+            type="workflow-completed",
+            received_at=self.clock.now(),
+            body=body,
+            headers=(("content-type", "application/json"),),
+            facts=Facts(type="workflow-completed", branch="main", pipeline_number=number),
+        )
+        return Intake(event=event, line=line, good=good, choose=choose or (lambda _: choice))
+
+    async def accept(self, *to: str, **given: Any) -> Accepted:
+        """Accept an event for the destinations *to*."""
+        return await self.store.accept(self.intake(*to, **given), deadline=FOREVER)
+
+    async def claim(self, destination: str, limit: int = 10) -> list[Claim]:
+        """Claim what is due."""
+        return await self.store.claim(destination, limit=limit, lease=LEASE)
+
+    async def settle(
+        self, claim: Claim, decision: Decision = DELIVERED, **outcome: Any
+    ) -> Settlement:
+        """Settle and wait until that is durable."""
+        settlement = self.settlement(claim, decision, **outcome)
+        self.store.settle(settlement)
+        await self.store.flush()
+        return settlement
+
+    def settlement(
+        self, claim: Claim, decision: Decision = DELIVERED, **outcome: Any
+    ) -> Settlement:
+        """An attempt's end."""
+        ok = Outcome(result=Result.OK, started_at=self.clock.now(), duration=1500, status=200)
+        return Settlement(claim=claim, outcome=replace(ok, **outcome), decision=decision)
+
+    def rows(self, sql: str) -> list[dict[str, Any]]:
+        """Look into the database behind the store's back."""
+        with closing(sqlite3.connect(self.path)) as connection:
+            connection.row_factory = sqlite3.Row
+            return [dict(row) for row in connection.execute(sql)]
+
+    def row(self, sql: str) -> dict[str, Any]:
+        """The one row there is."""
+        [row] = self.rows(sql)
+        return row
+
+    def change(self, sql: str) -> None:
+        """Do behind the store's back what a later version will do itself."""
+        with closing(sqlite3.connect(self.path, isolation_level=None)) as connection:
+            connection.execute("PRAGMA wal_autocheckpoint=0")
+            connection.execute(sql)
+
+
+Open = Callable[..., AbstractAsyncContextManager[Bench]]
+
+
+@asynccontextmanager
+async def opened(
+    url: str, options: str = "", *, clock: ManualClock | None = None
+) -> AsyncIterator[Bench]:
+    """Open the store at *url*, run it, close it."""
+    clock, lanes, watch = clock or ManualClock(), RecordingLanes(), RecordingWatch()
+    store = await Store.open(url + options, clock=clock, lanes=lanes, watch=watch)
+    path = Path(url.removeprefix("sqlite:///"))
+    async with asyncio.TaskGroup() as group:
+        group.create_task(store.run())
+        try:
+            yield Bench(store, url, path, clock, lanes, watch)
+        finally:
+            await store.close()
