@@ -6,10 +6,12 @@ import asyncio
 import heapq
 import itertools
 import time
-from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from circleci_relay.model import SECOND, Micros
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Clock(Protocol):
@@ -106,7 +108,12 @@ class ManualClock:
     async def sleep(self, seconds: float) -> None:
         """See `Clock`."""
         done = asyncio.get_running_loop().create_future()
-        self.call_later(seconds, lambda: done.done() or done.set_result(None))
+
+        def wake() -> None:
+            if not done.done():
+                done.set_result(None)
+
+        self.call_later(seconds, wake)
         await done
 
     def advance(self, seconds: float) -> None:

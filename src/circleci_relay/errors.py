@@ -37,7 +37,7 @@ class ConfigError(RelayError):
         super().__init__("\n".join(str(fault) for fault in self.faults))
 
 
-class Rejected(RelayError):
+class Rejected(RelayError):  # noqa: N818 - the sender is wrong, not we
     """A webhook that is turned away; *status* is the HTTP answer."""
 
     status = 400
@@ -57,11 +57,11 @@ class StoreError(RelayError):
     """The database."""
 
 
-class StoreUnavailable(StoreError):
+class StoreUnavailable(StoreError):  # noqa: N818 - the design's word
     """The database cannot take it now; nothing is known to be stored."""
 
 
-class StoreRefused(StoreError):
+class StoreRefused(StoreError):  # noqa: N818 - the design's word
     """The database must not be used; the message says why and what to do."""
 
 

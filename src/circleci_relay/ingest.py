@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -18,6 +17,8 @@ from circleci_relay.series import type_label
 from circleci_relay.ulid import Ulids
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from multidict import CIMultiDictProxy
 
     from circleci_relay.clock import Clock

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from tenacity import RetryCallState, stop_after_attempt, stop_after_delay, wait_exponential
 
 from circleci_relay.model import Decision, Outcome, Reason, Result, State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 HOLDING = frozenset({429, 503})
 """The statuses whose `Retry-After` holds the whole destination (RFC 9110, 10.2.3; RFC 6585, 4)."""

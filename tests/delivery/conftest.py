@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
-from ssl import SSLContext
+from typing import TYPE_CHECKING
 
 import pytest
+
 from support.receiver import Answer, Receiver, answer
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
 
 StartReceiver = Callable[..., Awaitable[Receiver]]
 

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 from collections.abc import Awaitable, Callable
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import trustme
 from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks import Webhook
-from support.build import a_claim, a_destination
-from support.receiver import Receiver, answer
 
 from circleci_relay.circleci import signature
 from circleci_relay.clock import ManualClock
 from circleci_relay.delivery.http import EXCERPT_BYTES, Sender, parse_retry_after
 from circleci_relay.model import Claim, Outcome, Result
 from circleci_relay.redaction import Redaction
+from support.build import a_claim, a_destination
+from support.receiver import Receiver, answer
+
+if TYPE_CHECKING:
+    import asyncio
+    from pathlib import Path
 
 StartReceiver = Callable[..., Awaitable[Receiver]]
 
@@ -89,9 +92,7 @@ async def test_standard_webhooks_signatures_verify_with_every_secret(
     for secret in (SECRET, OLD_SECRET):
         assert Webhook(secret).verify(request.body, request.headers) == {"id": "1"}
     with pytest.raises(Exception, match="No matching signature"):
-        Webhook("whsec_" + "YW5vdGhlci1vbmUtYW5vdGhlci1vbmU=").verify(
-            request.body, request.headers
-        )
+        Webhook("whsec_" + "YW5vdGhlci1vbmUtYW5vdGhlci1vbmU=").verify(request.body, request.headers)
 
 
 async def test_a_circleci_signature_of_its_own_verifies(
@@ -101,9 +102,7 @@ async def test_a_circleci_signature_of_its_own_verifies(
     there = await receiver()
     await attempt(clock, there.url(), sign={"scheme": "circleci", "secrets": ["its-own-secret"]})
     [request] = there.requests
-    signature.verify(
-        request.body, request.headers["circleci-signature"], secret=b"its-own-secret"
-    )
+    signature.verify(request.body, request.headers["circleci-signature"], secret=b"its-own-secret")
 
 
 @pytest.mark.parametrize(
@@ -189,7 +188,7 @@ async def test_hostile_receivers_are_outcomes(
     behaviour: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
     result: Result,
 ) -> None:
-    """Whatever a receiver does becomes a value; once a 2xx is in, an endless body changes nothing."""
+    """Whatever a receiver does becomes a value; after a 2xx an endless body changes nothing."""
     there = await receiver(behaviour)
     outcome = await attempt(clock, there.url(), timeout=0.2)
     assert outcome.result is result, outcome

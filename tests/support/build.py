@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from circleci_relay.clock import ManualClock
 from circleci_relay.config.model import Destination
 from circleci_relay.model import SECOND, Choice, Claim, Event, Facts, Intake
 
+if TYPE_CHECKING:
+    from circleci_relay.clock import ManualClock
+
 
 def a_destination(url: str, **settings: Any) -> Destination:
+    """Return a destination called chat at *url*."""
     return Destination.model_validate({"url": url, **settings}).named("chat")
 
 
 def a_claim(clock: ManualClock, body: bytes = b'{"id": "1"}', **changes: Any) -> Claim:
+    """Return a claim in hand."""
     values: dict[str, Any] = {
         "delivery": 1,
         "token": 1,

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from support.build import an_intake
-
-from circleci_relay.clock import ManualClock
 from circleci_relay.config.model import Destination
 from circleci_relay.delivery.dispatcher import Dispatcher
 from circleci_relay.delivery.tally import Tally
 from circleci_relay.metrics import Metrics
-from circleci_relay.model import Settlement
 from circleci_relay.redaction import Redaction
 from circleci_relay.store import Store
+from support.build import an_intake
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+    from pathlib import Path
+
+    from circleci_relay.clock import ManualClock
+    from circleci_relay.model import Settlement
 
 
 class Watcher(Tally):
@@ -76,6 +78,18 @@ class Delivering:
         accepted = await self.store.accept(intake, deadline=self.clock.monotonic() + 5)
         return accepted.event
 
+    async def emptied(self, destination: str) -> None:
+        """Return once nothing waits at *destination*."""
+        async with asyncio.timeout(10):
+            while await self.pending(destination):  # noqa: ASYNC110 - the database tells
+                await asyncio.sleep(0)
+
+    async def limit_pages(self, pages: int) -> None:
+        """Let the file grow to so many pages: as if a disk filled up, or had room again."""
+        driver = self.store._opened.connection.driver_connection
+        assert driver is not None
+        await self.store._in_thread(driver.execute, f"PRAGMA max_page_count={pages}")
+
     async def pending(self, destination: str) -> int:
         """How many deliveries wait at *destination*."""
         await self.store.flush()
@@ -84,7 +98,9 @@ class Delivering:
 
 
 @asynccontextmanager
-async def delivering(path: Path, clock: ManualClock, options: str = "") -> AsyncIterator[Delivering]:
+async def delivering(
+    path: Path, clock: ManualClock, options: str = ""
+) -> AsyncIterator[Delivering]:
     """Run a store at *path* and its lanes for as long as the block lasts."""
     metrics = Metrics(process=False)
     dispatcher = Dispatcher(clock=clock, metrics=metrics, redact=Redaction())

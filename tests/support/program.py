@@ -10,13 +10,15 @@ import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import yaml
 
 from circleci_relay.circleci import signature
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SECRET = "fanout-test-secret"
 HOOKS = "/webhooks/circleci"
@@ -86,8 +88,10 @@ class Program:
         """Return *count* lines that say *event* with these *values*, once they are there."""
         async with asyncio.timeout(PATIENCE), self.written:
             await self.written.wait_for(
-                lambda: len(self.logged(event, **values)) >= count
-                or self.process.returncode is not None
+                lambda: (
+                    len(self.logged(event, **values)) >= count
+                    or self.process.returncode is not None
+                )
             )
         found = self.logged(event, **values)
         assert len(found) >= count, "".join(self.raw[-20:])
@@ -182,9 +186,7 @@ class CircleCI:
     url: str
     secret: str = SECRET
 
-    async def post(
-        self, body: bytes, *, secret: str | None = None
-    ) -> tuple[int, dict[str, Any]]:
+    async def post(self, body: bytes, *, secret: str | None = None) -> tuple[int, dict[str, Any]]:
         """Post *body* and return the status and the answer."""
         headers = {
             "content-type": "application/json",

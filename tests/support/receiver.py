@@ -29,9 +29,11 @@ class Receiver:
     arrived: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     def url(self, path: str = "/hook", scheme: str = "http") -> str:
+        """Return the URL of *path* here."""
         return f"{scheme}://localhost:{self.port}{path}"
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer one connection."""
         try:
             while request := await self._read(reader):
                 answer = self.answers[min(len(self.requests), len(self.answers) - 1)]

@@ -36,6 +36,7 @@ HOUR = 3600 * SECOND
 MAIN = Line(source="circleci", project="gh/acme/api", workflow="build", job="", branch="main")
 DELIVERED = Decision(state=State.DELIVERED)
 FOREVER = 1e18
+_NUMBERS = itertools.count(1)
 
 
 @dataclass
@@ -78,6 +79,7 @@ class RecordingWatch:
     """A watch that notes everything."""
 
     commits: list[int] = field(default_factory=list)
+    spent: float = 0.0
     held: list[Settlement] = field(default_factory=list)
     fenced: list[Settlement] = field(default_factory=list)
     losses: Counter[str] = field(default_factory=Counter)
@@ -89,6 +91,7 @@ class RecordingWatch:
     def committed(self, seconds: float, items: int) -> None:
         """See `Watch`."""
         self.commits.append(items)
+        self.spent += seconds
 
     def settled(self, held: Sequence[Settlement], fenced: Sequence[Settlement]) -> None:
         """See `Watch`."""
@@ -101,6 +104,7 @@ class RecordingWatch:
 
     def dropped(self, settlement: Settlement, error: Exception) -> None:
         """See `Watch`."""
+        assert str(error)
         self.drops.append(settlement)
 
     def outage(self, error: Exception) -> None:
@@ -110,6 +114,7 @@ class RecordingWatch:
 
     def recovered(self, seconds: float) -> None:
         """See `Watch`."""
+        assert seconds >= 0
         self.recoveries += 1
 
 
@@ -123,10 +128,8 @@ class Bench:
     clock: ManualClock
     lanes: RecordingLanes
     watch: RecordingWatch
-    held: Claim | None = None  #: an attempt under way, where a fixture made one
-    numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
 
-    def intake(  # noqa: PLR0913 - each a fact that a test may name
+    def intake(
         self,
         *to: str,
         id: str | None = None,  # noqa: A002 - CircleCI's word for it
@@ -137,7 +140,7 @@ class Bench:
         choose: Callable[[Change | None], Choice] | None = None,
     ) -> Intake:
         """An event for the destinations *to*."""
-        n = next(self.numbers)
+        n = next(_NUMBERS)
         choice = Choice(routes=("all",) if to else (), destinations=to)
         event = Event(
             public_id=f"01K{n:023d}",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
@@ -18,10 +17,13 @@ from circleci_relay.web.server import Duties, Listeners
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Mapping
 
     from multidict import CIMultiDictProxy
 
+    from circleci_relay.clock import Clock
     from circleci_relay.web.connections import Limits
+    from circleci_relay.web.hooks import Intake
 
 PATH = "/webhooks/circleci"
 ULID = "01AN4Z07BY79KA1307SR9X4MV3"
@@ -87,14 +89,16 @@ class Relay:
             return await wire.reply()
 
 
-Begin = Callable[..., Any]
-
-
 async def start(
-    *, limits: Limits | None = None, settings: Mapping[str, Any] | None = None
+    *,
+    limits: Limits | None = None,
+    settings: Mapping[str, Any] | None = None,
+    front: Intake | None = None,
+    metrics: Metrics | None = None,
+    clock: Clock | None = None,
 ) -> Relay:
-    """Start all three listeners on ports the system chooses."""
-    metrics = Metrics(process=False)
+    """Start all three listeners on ports the system chooses, before *front* or a `Counter`."""
+    metrics = metrics or Metrics(process=False)
     metrics.declare(sources={"circleci": ["1"]}, routes=[], destinations=[])
     intake = Counter()
     made: list[Relay] = []
@@ -103,9 +107,9 @@ async def start(
         return made[0].report
 
     duties = Duties(
-        intake=intake,
+        intake=front or intake,
         metrics=metrics,
-        clock=SystemClock(),
+        clock=clock or SystemClock(),
         readiness=lambda: made[0].reasons,
         reload=reload,
         describe=lambda: {"digest": "abc", "config": {}, "restart_required": []},

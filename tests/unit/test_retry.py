@@ -29,12 +29,12 @@ def an_outcome(
     status: int | None = 500,
     retry_after: float | None = None,
 ) -> Outcome:
-    return Outcome(
-        result=result, status=status, retry_after=retry_after, started_at=0, duration=1
-    )
+    """Return an attempt that ended so."""
+    return Outcome(result=result, status=status, retry_after=retry_after, started_at=0, duration=1)
 
 
 def middle() -> float:
+    """Return no spread at all."""
     return 0.0
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from circleci_relay.delivery.http import Sender
@@ -12,6 +11,8 @@ from circleci_relay.delivery.lane import Lane
 from circleci_relay.store.lanes import Offer
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine, Iterable, Mapping, Sequence
+
     from circleci_relay.clock import Clock
     from circleci_relay.config.model import Destination
     from circleci_relay.metrics import Metrics
@@ -145,9 +146,9 @@ class Dispatcher:
         finally:
             await sender.close()
 
-    async def _outlive(self, sender: Sender, timeout: float) -> None:
+    async def _outlive(self, sender: Sender, seconds: float) -> None:
         """Close *sender* once the attempts that began over it have ended."""
         try:
-            await self._clock.sleep(timeout)
+            await self._clock.sleep(seconds)
         finally:
             await sender.close()

@@ -6,9 +6,8 @@ import contextlib
 import email.utils
 import math
 import ssl
-from collections.abc import Iterator
 from datetime import UTC
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 from multidict import CIMultiDict
@@ -20,6 +19,7 @@ from circleci_relay.errors import StartupError
 from circleci_relay.model import Claim, Outcome, Result
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from circleci_relay.clock import Clock
@@ -162,31 +162,64 @@ def _judge(status: int) -> Result:
             return Result.SERVER_ERROR
 
 
+FAULTS: tuple[tuple[type[Exception], Result, Callable[[Any], str]], ...] = (
+    (TimeoutError, Result.TIMEOUT, lambda _: "no complete answer within the timeout"),
+    (
+        aiohttp.ClientConnectorCertificateError,
+        Result.TLS,
+        lambda fault: f"certificate not accepted: {fault.certificate_error}",
+    ),
+    (aiohttp.ClientSSLError, Result.TLS, lambda fault: f"TLS failed: {_words(fault)}"),
+    (ssl.SSLError, Result.TLS, lambda fault: f"TLS failed: {_words(fault)}"),
+    (
+        aiohttp.ClientHttpProxyError,
+        Result.CONNECTION,
+        lambda fault: f"the proxy answered {fault.status}",
+    ),
+    (
+        aiohttp.ClientProxyConnectionError,
+        Result.CONNECTION,
+        lambda fault: f"cannot reach the proxy: {_words(fault)}",
+    ),
+    (
+        aiohttp.ClientConnectorDNSError,
+        Result.CONNECTION,
+        lambda fault: f"cannot resolve {fault.host}",
+    ),
+    (
+        aiohttp.ClientConnectorError,
+        Result.CONNECTION,
+        lambda fault: f"cannot connect: {_words(fault)}",
+    ),
+    (
+        aiohttp.ServerDisconnectedError,
+        Result.CONNECTION,
+        lambda _: "the connection was closed before an answer",
+    ),
+    (
+        aiohttp.ClientResponseError,
+        Result.PROTOCOL,
+        lambda fault: f"not a valid HTTP answer ({type(fault).__name__})",
+    ),
+    (
+        aiohttp.ClientPayloadError,
+        Result.PROTOCOL,
+        lambda fault: f"not a valid HTTP answer ({type(fault).__name__})",
+    ),
+    (OSError, Result.CONNECTION, lambda fault: f"connection failed: {_words(fault)}"),
+    (
+        aiohttp.ClientError,
+        Result.CONNECTION,
+        lambda fault: f"connection failed: {_words(fault)}",
+    ),
+    (Exception, Result.INTERNAL, lambda fault: f"{type(fault).__name__} in the relay"),
+)
+"""What may go wrong, the most particular first; no words here carry a URL."""
+
+
 def _classify(fault: Exception) -> tuple[Result, str]:
-    """Sort *fault* by what an operator would look at; the words carry no URL."""
-    match fault:
-        case TimeoutError():
-            return Result.TIMEOUT, "no complete answer within the timeout"
-        case aiohttp.ClientConnectorCertificateError():
-            return Result.TLS, f"certificate not accepted: {fault.certificate_error}"
-        case aiohttp.ClientSSLError() | ssl.SSLError():
-            return Result.TLS, f"TLS handshake failed: {_words(fault)}"
-        case aiohttp.ClientHttpProxyError():
-            return Result.CONNECTION, f"the proxy answered {fault.status}"
-        case aiohttp.ClientProxyConnectionError():
-            return Result.CONNECTION, f"cannot reach the proxy: {_words(fault)}"
-        case aiohttp.ClientConnectorDNSError():
-            return Result.CONNECTION, f"cannot resolve {fault.host}"
-        case aiohttp.ClientConnectorError():
-            return Result.CONNECTION, f"cannot connect: {_words(fault)}"
-        case aiohttp.ServerDisconnectedError():
-            return Result.CONNECTION, "the connection was closed before an answer"
-        case aiohttp.ClientResponseError() | aiohttp.ClientPayloadError():
-            return Result.PROTOCOL, f"not a valid HTTP answer ({type(fault).__name__})"
-        case aiohttp.ClientError() | OSError():
-            return Result.CONNECTION, f"connection failed: {_words(fault)}"
-        case _:
-            return Result.INTERNAL, f"{type(fault).__name__} in the relay"
+    """Sort *fault* by what an operator would look at."""
+    return next((result, words(fault)) for kind, result, words in FAULTS if isinstance(fault, kind))
 
 
 def _words(fault: BaseException) -> str:

@@ -29,6 +29,9 @@ LEASE_MARGIN = 30.0
 POLL = 10.0
 """Seconds between two looks for what nothing announced: the lapsed leases of another process."""
 
+AWAY = 0.5
+"""Seconds between two looks whether the store is back."""
+
 STEP = 500
 """How many waiting deliveries one transaction makes due when a breaker closes."""
 
@@ -46,7 +49,7 @@ class Lane:
     (see `offer`), so that the common path needs no claim.
     """
 
-    def __init__(  # noqa: PLR0913 - the composition root names each
+    def __init__(
         self,
         destination: Destination,
         sender: Sender,
@@ -126,10 +129,12 @@ class Lane:
 
     def _blocked(self) -> bool:
         """Whether no attempt may begin for now, whatever waits."""
+        if self._held_until and self._clock.monotonic() >= self._held_until:
+            self._held_until = 0.0
         return (
             self._closing
             or self.destination.paused
-            or self._clock.monotonic() < self._held_until
+            or self._held_until > 0
             or not self._store.available.is_set()
         )
 
@@ -187,17 +192,15 @@ class Lane:
                 if self._expedite and self._store.available.is_set():
                     self._expedite = await self._store.expedite(self.name, limit=STEP) >= STEP
                     self._backlog = True
-                elif self._is_due() and (room := self._room()):
+                elif (due := self._is_due()) and (room := self._room()):
                     await self._claim(room)
                 else:
-                    await self._pause()
+                    await self._pause(due=due)
             except StoreUnavailable:
-                await self._pause()
+                await self._pause(due=True)
 
     def _is_due(self) -> bool:
-        return self._backlog or (
-            self._next_due is not None and self._next_due <= self._clock.now()
-        )
+        return self._backlog or (self._next_due is not None and self._next_due <= self._clock.now())
 
     async def _claim(self, room: int) -> None:
         self._reserved += room
@@ -226,18 +229,25 @@ class Lane:
         if due is not None and (self._next_due is None or due < self._next_due):
             self._next_due = due
 
-    async def _pause(self) -> None:
-        """Wait until woken, or until time has changed what can be done."""
+    async def _pause(self, *, due: bool) -> None:
+        """
+        Wait until woken, or until time has changed what can be done.
+
+        *due* is what the caller saw: asked again here, time may have made it true in
+        between, and nobody would wake us.
+        """
         now = self._clock.monotonic()
         waits = [POLL]
-        if self._next_due is not None and not self._is_due():
+        if not due and self._next_due is not None:
             waits.append((self._next_due - self._clock.now()) / SECOND)
-        if self._held_until > now:
+        if self._held_until:
             waits.append(self._held_until - now)
-        if self._breaker and (wait := self._breaker.wait(now)):
-            waits.append(wait)
+        if due and self._breaker and self._breaker.open and not self._in_hand:
+            waits.append(self._breaker.wait(now))
+        if not self._store.available.is_set():
+            waits.append(AWAY)
         shortest = min(waits)
-        timer = self._clock.call_later(shortest, self._wake.set)
+        timer = self._clock.call_later(max(0.0, shortest), self._wake.set)
         try:
             await self._wake.wait()
         finally:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import structlog
@@ -10,6 +9,8 @@ import structlog
 from circleci_relay.model import SECOND, Result, Settlement, State
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from circleci_relay.metrics import Metrics
 
 log = structlog.get_logger()

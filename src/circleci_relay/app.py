@@ -1,0 +1,224 @@
+"""The composition root: builds every part, starts them in order, stops them in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from circleci_relay import __version__, config, logs
+from circleci_relay.clock import SystemClock
+from circleci_relay.delivery.dispatcher import Dispatcher
+from circleci_relay.delivery.tally import Tally
+from circleci_relay.errors import RelayError
+from circleci_relay.ingest import Ingest
+from circleci_relay.metrics import Metrics
+from circleci_relay.redaction import Redaction
+from circleci_relay.reload import Reloader
+from circleci_relay.store import Store
+from circleci_relay.upkeep import Upkeep
+from circleci_relay.web.server import Duties, Listeners
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from circleci_relay.clock import Clock
+    from circleci_relay.config import Loaded
+
+new_event_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
+with contextlib.suppress(ImportError):  # an extra; asyncio's own does the same, slower
+    from uvloop import new_event_loop
+
+log = structlog.get_logger()
+
+ECHO = 0.3
+"""
+Seconds within which a second signal is the first once more.
+
+`timeout`, a shell and make pass a signal on that the whole process group has had already.
+"""
+
+
+class Relay:
+    """The whole program, built; `start` and `stop` read in the order things happen."""
+
+    def __init__(
+        self, paths: Sequence[Path], loaded: Loaded, *, clock: Clock, redact: Redaction
+    ) -> None:
+        self._paths = tuple(paths)
+        self._loaded = loaded
+        self._clock = clock
+        self._redact = redact
+        self._metrics = Metrics()
+        self._dispatcher = Dispatcher(clock=clock, metrics=self._metrics, redact=redact)
+        self._background: list[asyncio.Task[None]] = []
+        self._listeners: Listeners | None = None
+        self._serving = False
+
+    async def run(self) -> None:
+        """Serve until told to stop. A part that dies takes the whole program with it."""
+        stopping = asyncio.Event()
+        async with asyncio.TaskGroup() as tasks:
+            self._on_signals(stopping, tasks)
+            await self._start(tasks)
+            await stopping.wait()
+            await self._stop()
+
+    async def _start(self, tasks: asyncio.TaskGroup) -> None:
+        """Open the store, let lanes deliver what is pending, then take in."""
+        loaded, clock, metrics = self._loaded, self._clock, self._metrics
+        self._store = await Store.open(
+            loaded.config.store.url,
+            clock=clock,
+            lanes=self._dispatcher,
+            watch=Tally(metrics),
+            on_wait=lambda words: log.warning("store_waiting", reason=words),
+        )
+        tasks.create_task(self._store.run())
+        self._dispatcher.begin(self._store, tasks)
+        self._ingest = Ingest(store=self._store, metrics=metrics, clock=clock)
+        self._upkeep = Upkeep(store=self._store, clock=clock, metrics=metrics)
+        self._reloader = Reloader(
+            self._paths, loaded, apply=self._apply, clock=clock, metrics=metrics
+        )
+        await self._apply(loaded)
+        duties = Duties(
+            intake=self._ingest,
+            metrics=metrics,
+            clock=clock,
+            readiness=self._unready,
+            reload=partial(self._reloader.reload, "api"),
+            describe=self._describe,
+        )
+        self._listeners = await Listeners.open(loaded.config.server, duties)
+        for work in (self._upkeep.gauge(), self._upkeep.age_out(), self._reloader.watch()):
+            self._background.append(tasks.create_task(work))
+        self._serving = True
+        for warning in loaded.warnings:
+            log.warning("config_warning", warning=str(warning))
+        listeners = self._listeners
+        log.info(
+            "started",
+            version=__version__,
+            listen=_place(listeners.hooks_address),
+            ops=_place(listeners.ops_address),
+            admin=_place(listeners.admin_address),
+        )
+
+    async def _apply(self, loaded: Loaded) -> None:
+        """Put a configuration to use, whole: what may fail comes before what changes anything."""
+        wanted = loaded.config
+        senders = self._dispatcher.prepare(wanted.destinations)
+        if self._listeners is not None:
+            await self._listeners.configure(wanted.server)
+        stopped = await self._store.reconcile(tuple(wanted.destinations))
+        await self._store.record_config(loaded.digest, wanted.masked())
+        self._redact.know(wanted.secret_values)
+        self._metrics.declare(
+            sources={
+                name: [secret.name for secret in source.secrets]
+                for name, source in wanted.sources.items()
+            },
+            routes=wanted.routes,
+            destinations=wanted.destinations,
+        )
+        self._dispatcher.configure(wanted.destinations, senders, stopped)
+        self._upkeep.configure(wanted)
+        self._ingest.configure(wanted)
+        self._loaded = loaded
+
+    async def _stop(self) -> None:
+        """Take in through `linger`, let attempts under way end within `drain`, close."""
+        shutdown = self._loaded.config.server.shutdown
+        log.info("stopping", linger_s=shutdown.linger, drain_s=shutdown.drain)
+        self._serving = False
+        await self._clock.sleep(shutdown.linger)
+        if self._listeners is not None:
+            await self._listeners.close_hooks()
+        for task in self._background:
+            task.cancel()
+        await self._dispatcher.stop(shutdown.drain)
+        await self._store.close()
+        if self._listeners is not None:
+            await self._listeners.close()
+        log.info("stopped")
+
+    def _unready(self) -> tuple[str, ...]:
+        """Return why no hooks should be sent here now."""
+        reasons = []
+        if not self._serving:
+            reasons.append("stopping")
+        if not self._store.available.is_set():
+            reasons.append("the store cannot be written")
+        return tuple(reasons)
+
+    def _describe(self) -> dict[str, Any]:
+        loaded = self._loaded
+        return {
+            "digest": loaded.digest,
+            "config": loaded.config.masked(),
+            "restart_required": self._reloader.restart_required,
+        }
+
+    def _on_signals(self, stopping: asyncio.Event, tasks: asyncio.TaskGroup) -> None:
+        first = 0.0
+
+        def stop(number: signal.Signals) -> None:
+            nonlocal first
+            if not stopping.is_set():
+                first = self._clock.monotonic()
+                stopping.set()
+            elif self._clock.monotonic() - first > ECHO:
+                # The store is safe against this by design; there is nothing to tidy.
+                log.warning("stopped_at_once", signal=number.name)
+                os._exit(128 + number)
+
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop, number)
+        loop.add_signal_handler(signal.SIGHUP, lambda: tasks.create_task(self._reload_on_signal()))
+
+    async def _reload_on_signal(self) -> None:
+        if self._serving:
+            await self._reloader.reload("SIGHUP")
+
+
+def run(paths: Sequence[Path], *, log_level: str = "info", log_format: str = "auto") -> int:
+    """
+    Run the relay on *paths* until it is told to stop; return the exit status.
+
+    Raises `ConfigError` where the files are faulty.
+    """
+    loaded = config.load(paths)
+    redact = Redaction(loaded.config.secret_values)
+    logs.configure(level=log_level, format=log_format, redact=lambda: redact.known)
+    relay = Relay(paths, loaded, clock=SystemClock(), redact=redact)
+    status = 0
+    try:
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+            runner.run(relay.run())
+    except* RelayError as faults:
+        # Expected: a port in use, a database that must not be touched. Anything else is
+        # a bug, and goes out with its traceback.
+        for _fault in _leaves(faults):
+            pass
+        status = 1
+    return status
+
+
+def _place(address: tuple[str, int]) -> str:
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    found: list[BaseException] = []
+    for fault in group.exceptions:
+        found += _leaves(fault) if isinstance(fault, BaseExceptionGroup) else [fault]
+    return found

@@ -1,0 +1,58 @@
+"""The verbs' names and summaries, and how a verb is declared."""
+
+from __future__ import annotations
+
+from inspect import cleandoc
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+# Here, and not with the verbs, so that `--help` lists them without importing any.
+VERBS: Mapping[str, str] = {
+    "serve": "Take webhooks in and deliver them, until told to stop.",
+    "check": "Say everything that is wrong with relay.yaml.",
+    "explain": "Say which routes an event would take, and why.",
+    "send": "Post events as CircleCI would, signed.",
+    "sink": "Receive webhooks on this machine and show what arrives.",
+    "demo": "See the whole relay at work on this machine, in half a minute.",
+    "schema": "Print the JSON Schema of relay.yaml, for editors.",
+}
+
+
+class Found(click.ClickException):
+    """Something is wrong: exit code 1, after *message* where it has not been said already."""
+
+    exit_code = 1
+
+    def show(self, file: Any = None) -> None:
+        """One clear line on standard error."""
+        if self.message:
+            click.echo(f"circleci-relay: {self.message}", file=file, err=file is None)
+
+
+class Verb(click.Command):
+    """A command whose help ends with examples."""
+
+    def __init__(self, *args: Any, examples: str, **kwargs: Any) -> None:
+        self.examples = cleandoc(examples).splitlines()
+        super().__init__(*args, **kwargs)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Print the examples line by line, as they would be typed."""
+        super().format_epilog(ctx, formatter)
+        with formatter.section("Examples"):
+            for line in self.examples:
+                formatter.write(f"{'':>{formatter.current_indent}}{line}\n")
+
+
+def verb(name: str, *, examples: str) -> Callable[[Callable[..., Any]], Verb]:
+    """Declare the verb *name*; the function's docstring is the rest of its help."""
+
+    def declare(function: Callable[..., Any]) -> Verb:
+        text = f"{VERBS[name]}\n\n{cleandoc(function.__doc__ or '')}"
+        return click.command(name, cls=Verb, examples=examples, help=text)(function)
+
+    return declare

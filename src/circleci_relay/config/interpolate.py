@@ -1,0 +1,84 @@
+"""`${env:NAME}`, `${env:NAME:-default}` and `${file:/path}` in strings."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SPECIAL = re.compile(r"\$\$|\$\{")
+FORMS = "${env:NAME}, ${env:NAME:-default} or ${file:/path}; a literal ${ is written $${"
+
+
+@dataclass(frozen=True, slots=True)
+class EnvRef:
+    """An environment variable, and what to take where it is unset or empty."""
+
+    name: str
+    default: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FileRef:
+    """A file's whole text, less its trailing newline."""
+
+    path: str
+
+
+Part = str | EnvRef | FileRef
+
+
+def parse(text: str) -> list[Part]:
+    """
+    *text* as literal strings and references; only `${` and `$$` are special.
+
+    Raises `ValueError`; the message repeats a reference's name but nothing around it.
+    """
+    parts: list[Part] = []
+    at = 0
+    while found := _SPECIAL.search(text, at):
+        parts.append(text[at : found.start()])
+        if found[0] == "$$":
+            parts.append("$")
+            at = found.end()
+            continue
+        end = text.find("}", found.end())
+        if end < 0:
+            raise ValueError(f"a ${{ that is never closed; wanted {FORMS}")
+        parts.append(_reference(text[found.end() : end]))
+        at = end + 1
+    parts.append(text[at:])
+    return _joined(parts)
+
+
+def _reference(inside: str) -> EnvRef | FileRef:
+    kind, colon, rest = inside.partition(":")
+    if kind == "file" and rest:
+        return FileRef(rest)
+    if kind == "env" and rest:
+        name, dash, default = rest.partition(":-")
+        if _NAME.fullmatch(name):
+            return EnvRef(name, default if dash else None)
+        raise ValueError(f"{name!r} is no variable's name; wanted letters, digits and _")
+    if not colon and _NAME.fullmatch(inside):
+        raise ValueError(f"${{{inside}}} says not from where; wanted ${{env:{inside}}}")
+    raise ValueError(f"a ${{...}} that is none of {FORMS}")
+
+
+def _joined(parts: list[Part]) -> list[Part]:
+    joined: list[Part] = []
+    for part in parts:
+        if isinstance(part, str) and joined and isinstance(joined[-1], str):
+            joined[-1] += part
+        elif part != "":
+            joined.append(part)
+    return joined
+
+
+def expand(parts: list[Part], resolve: Callable[[EnvRef | FileRef], str]) -> str:
+    """The parts put together, each reference replaced by what *resolve* says."""
+    return "".join(part if isinstance(part, str) else resolve(part) for part in parts)

@@ -1,0 +1,91 @@
+"""Letting the old go, inside the transaction, in steps small enough to stand between others."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from circleci_relay.model import SECOND, Micros, State
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from circleci_relay.store.unit import Unit
+
+Cursor = tuple[Micros, int]
+"""How far a walk through the old events has come."""
+
+START: Cursor = (-(2**62), 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Aged:
+    """What one step did."""
+
+    cursor: Cursor | None  #: where the next step goes on; None: the walk is done
+    expired: Mapping[str, int] = field(default_factory=dict)  #: deliveries, by destination
+    pruned: int = 0  #: events
+
+
+def age_out(unit: Unit, *, keep: Micros, cursor: Cursor | None, limit: int) -> Aged:
+    """
+    Look at the next *limit* events received more than *keep* ago.
+
+    Their deliveries that have been pending longer than that, by their destination's own
+    clock, become dead (`expired`); not those of a destination that is not configured,
+    nor those under way. An event goes, with all that is its own, once none of its
+    deliveries is pending and the last was settled more than *keep* ago.
+    """
+    before = unit.now - keep
+    after_at, after_key = cursor or START
+    page = unit.connection.execute(
+        unit.statements.old_events,
+        {"before": before, "after_at": after_at, "after_key": after_key, "limit": limit},
+    ).all()
+    if not page:
+        _forget_charts(unit, before)
+        return Aged(cursor=None)
+    keys = [row.key for row in page]
+    rows = unit.connection.execute(unit.statements.deliveries_of, {"keys": keys}).all()
+    expired = _expire(unit, rows, keep)
+    kept = {row.event for row in rows if row.state == State.PENDING or row.settled_at >= before}
+    gone = [key for key in keys if key not in kept]
+    _drop(unit, gone, [row.key for row in rows if row.event not in kept])
+    last = page[-1]
+    return Aged(cursor=(last.received_at, last.key), expired=expired, pruned=len(gone))
+
+
+def _expire(unit: Unit, rows: Sequence[Any], keep: Micros) -> Mapping[str, int]:
+    stopped, now = unit.memory.stopped, unit.now
+    old = [
+        row
+        for row in rows
+        if row.state == State.PENDING
+        and row.destination in stopped
+        and now - stopped[row.destination] - row.aged_from > keep
+        and (row.token is None or row.due_at <= now)
+    ]
+    if not old:
+        return {}
+    unit.connection.execute(unit.statements.expire, [{"held": row.key, "now": now} for row in old])
+    counts = Counter(row.destination for row in old)
+    for name, count in counts.items():
+        unit.tally("deliveries", name, State.DEAD.value, count=count)
+    return dict(counts)
+
+
+def _drop(unit: Unit, events: list[int], deliveries: list[int]) -> None:
+    run, statements = unit.connection.execute, unit.statements
+    if deliveries:
+        run(statements.drop_attempts, {"keys": deliveries})
+        run(statements.drop_deliveries, {"keys": deliveries})
+    if events:
+        run(statements.drop_bodies, {"keys": events})
+        run(statements.drop_events, {"keys": events})
+
+
+def _forget_charts(unit: Unit, before: Micros) -> None:
+    """At the end of a walk: rollups and configurations of a time no event is left of."""
+    unit.connection.execute(unit.statements.drop_minutes, {"before": before // (60 * SECOND)})
+    unit.connection.execute(unit.statements.drop_configs, {"before": before})

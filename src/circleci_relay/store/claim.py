@@ -1,0 +1,80 @@
+"""Taking deliveries in hand, inside the transaction, and giving them back unattempted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from circleci_relay.model import Claim, Micros, Result
+from circleci_relay.store.encode import headers_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from circleci_relay.store.unit import Unit
+
+
+def claim(unit: Unit, destination: str, *, limit: int, lease: Micros) -> list[Claim]:
+    """
+    Lease up to *limit* deliveries due at *destination*, the longest due first.
+
+    One that still carries a token was under way when its lease lapsed: that attempt is
+    recorded as lost, so that nothing poisonous is tried for ever without a trace.
+    """
+    unit.reserve_lease(lease)
+    until = unit.now + lease
+    claims: list[Claim] = []
+    leases: list[tuple[Any, ...]] = []
+    lost: list[dict[str, Any]] = []
+    rows = unit.connection.execute(
+        unit.statements.find_due,
+        {"whose": destination, "now": unit.now, "limit": limit},
+    )
+    for row in rows:
+        token = next(unit.memory.tokens)
+        if row.token is not None:
+            lost.append(_lost(row))
+        before = None if row.token is None else Result.LOST.value
+        leases.append((until, row.attempts + 1, token, before, row.key))
+        claims.append(
+            Claim(
+                delivery=row.key,
+                token=token,
+                destination=destination,
+                attempt=row.attempts + 1,
+                event=row.public_id,
+                webhook_id=row.webhook_id or f"{row.public_id}-{destination}",
+                body=row.body,
+                headers=headers_of(row.headers),
+                received_at=row.received_at,
+                aged_from=row.aged_from,
+                lease_until=until,
+            )
+        )
+    if lost:
+        unit.connection.execute(unit.statements.put_lost, lost)
+        unit.lost[destination] += len(lost)
+        unit.tally("attempts", destination, Result.LOST.value, count=len(lost))
+    if leases:
+        unit.statements.lease.run(unit.connection, leases)
+    return claims
+
+
+def _lost(row: Any) -> dict[str, Any]:
+    return {
+        "delivery": row.key,
+        "number": row.attempts,
+        "started_at": row.due_at,  # when it began is not known; this is when its lease ended
+        "duration": 0,
+        "result": Result.LOST.value,
+    }
+
+
+def release(unit: Unit, claims: Sequence[Claim]) -> None:
+    """Give back what was never attempted: due at once, the attempt not counted."""
+    unit.connection.execute(
+        unit.statements.release,
+        [
+            {"held": claim.delivery, "with": claim.token, "at": unit.now}
+            for claim in sorted(claims, key=lambda claim: claim.delivery)
+        ],
+    )

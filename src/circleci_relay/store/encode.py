@@ -1,0 +1,75 @@
+"""JSON as the tables hold it: compact text, safe for both databases."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from typing import TYPE_CHECKING, Any
+
+from circleci_relay.model import Facts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from circleci_relay.model import Change
+
+try:
+    import orjson
+
+    _FAST = True
+except ImportError:  # the `fast` extra is not installed
+    _FAST = False
+
+_FACTS = tuple(field.name for field in dataclasses.fields(Facts) if field.name != "change")
+
+
+def _slow_text(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+def _fast_text(value: Any) -> str:
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:
+        # Lone surrogates and integers over 64 bits, which the standard library writes.
+        return _slow_text(value)
+
+
+text: Callable[[Any], str] = _fast_text if _FAST else _slow_text
+"""*value* as compact JSON."""
+
+
+def _fast_parse(stored: str) -> Any:
+    try:
+        return orjson.loads(stored)
+    except ValueError:
+        return json.loads(stored)  # what `_slow_text` had to write
+
+
+parse: Callable[[str], Any] = _fast_parse if _FAST else json.loads
+"""What `text` wrote."""
+
+
+def facts_text(facts: Facts, change: Change | None) -> str:
+    """The facts that are not absent, with *change*, in the order of the record."""
+    known = {name: value for name in _FACTS if (value := getattr(facts, name)) is not None}
+    if change is not None:
+        known["change"] = change.value
+    return text(known)
+
+
+@functools.lru_cache(maxsize=1024)
+def names_text(names: tuple[str, ...]) -> str:
+    """A tuple of names; few differ, so each is written once."""
+    return text(names)
+
+
+def headers_text(headers: tuple[tuple[str, str], ...]) -> str:
+    """Header pairs, as a list of lists."""
+    return text(headers)
+
+
+def headers_of(stored: str) -> tuple[tuple[str, str], ...]:
+    """The pairs that `headers_text` wrote."""
+    return tuple((name, value) for name, value in parse(stored))

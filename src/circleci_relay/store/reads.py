@@ -1,0 +1,83 @@
+"""What is only looked at: a connection of its own that cannot write, and its thread."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, TypeVar
+
+import sqlalchemy as sa
+
+from circleci_relay.errors import StoreUnavailable
+from circleci_relay.model import Backlog, Micros
+from circleci_relay.store.sqlite import Place, engine_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from circleci_relay.store.statements import Statements
+
+T = TypeVar("T")
+
+
+class Reader:
+    """Short reads, one after another, off the event loop."""
+
+    def __init__(self, place: Place, statements: Statements) -> None:
+        self._place = place
+        self._statements = statements
+        self._engine = engine_of(place, reader=True)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="store-reader")
+
+    async def backlog(self) -> Mapping[str, Backlog]:
+        """What waits at each destination, and what is dead; counted, so not for every scrape."""
+        return await self._read(self._backlog)
+
+    def _backlog(self, connection: sa.Connection) -> Mapping[str, Backlog]:
+        pending = {
+            name: (count, oldest)
+            for name, count, oldest in connection.execute(self._statements.count_pending)
+        }
+        dead = {row[0]: row[1] for row in connection.execute(self._statements.count_dead)}
+        return {
+            name: Backlog(
+                pending=pending.get(name, (0, None))[0],
+                oldest=pending.get(name, (0, None))[1],
+                dead=dead.get(name, 0),
+            )
+            for name in sorted(pending.keys() | dead.keys())
+        }
+
+    async def next_due(self, destination: str) -> Micros | None:
+        """When the next pending delivery of *destination* is due; None if there is none."""
+        return await self._read(
+            lambda connection: connection.execute(
+                self._statements.next_due, {"whose": destination}
+            ).scalar()
+        )
+
+    async def size(self) -> int:
+        """Bytes on disk, the write-ahead log included."""
+        return await self._run(self._size)
+
+    def _size(self) -> int:
+        files = (self._place.path, self._place.wal)
+        return sum(file.stat().st_size for file in files if file.exists())
+
+    async def close(self) -> None:
+        """Let go of the file; before the writer does, so that the writer closes last."""
+        await self._run(self._engine.dispose)
+        self._thread.shutdown(wait=False)
+
+    async def _read(self, work: Callable[[sa.Connection], T]) -> T:
+        def run() -> T:
+            with self._engine.begin() as connection:
+                return work(connection)
+
+        try:
+            return await self._run(run)
+        except sa.exc.DBAPIError as error:
+            raise StoreUnavailable("the store cannot be read now") from error
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)

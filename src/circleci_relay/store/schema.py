@@ -1,0 +1,189 @@
+"""
+The tables, once for every database.
+
+Keys are whole numbers of our own (see `keys`); instants and spans are microseconds.
+What changes here needs a migration under `migrations/versions`: a test compares the two.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+Big = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+"""A 64-bit integer; SQLite makes a key of it only where it is called INTEGER."""
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+PENDING: sa.ColumnClause[str] = sa.literal_column("'pending'")
+DEAD: sa.ColumnClause[str] = sa.literal_column("'dead'")
+"""Written out, not bound: a planner takes a partial index only where it sees the value."""
+
+
+def _key(name: str) -> sa.Column[int]:
+    return sa.Column(name, Big, primary_key=True, autoincrement=False)
+
+
+def _name(name: str) -> sa.Column[str]:
+    return sa.Column(name, sa.Text, primary_key=True)
+
+
+#: What the database says of itself: min_compatible, max_lease.
+meta = sa.Table(
+    "meta",
+    metadata,
+    _name("name"),
+    sa.Column("value", sa.Text, nullable=False),
+)
+
+counters = sa.Table("counters", metadata, _name("name"), sa.Column("next", Big, nullable=False))
+
+events = sa.Table(
+    "events",
+    metadata,
+    _key("key"),
+    sa.Column("public_id", sa.Text, nullable=False, unique=True),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("id", sa.Text, nullable=False),
+    sa.Column("type", sa.Text, nullable=False),
+    sa.Column("received_at", Big, nullable=False),
+    sa.Column("body_hash", sa.LargeBinary, nullable=False),
+    sa.Column("facts", sa.Text, nullable=False),
+    sa.Column("routes", sa.Text, nullable=False),
+    sa.Column("deliveries", sa.Integer, nullable=False),
+    sa.Column("config_digest", sa.Text),
+    sa.Column("duplicates", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("first_duplicate_at", Big),
+    sa.Column("last_duplicate_at", Big),
+    sa.Column("conflicts", sa.Integer, nullable=False, server_default="0"),
+    sa.UniqueConstraint("source", "id"),
+)
+sa.Index("ix_events_received_at", events.c.received_at, events.c.key)
+_unmatched = sa.text("deliveries = 0")
+sa.Index(
+    "ix_events_unmatched",
+    events.c.received_at,
+    sqlite_where=_unmatched,
+    postgresql_where=_unmatched,
+)
+_duplicated = sa.text("duplicates > 0")
+sa.Index(
+    "ix_events_duplicated",
+    events.c.last_duplicate_at,
+    sqlite_where=_duplicated,
+    postgresql_where=_duplicated,
+)
+
+bodies = sa.Table(
+    "bodies",
+    metadata,
+    _key("event"),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Column("headers", sa.Text, nullable=False),
+)
+
+deliveries = sa.Table(
+    "deliveries",
+    metadata,
+    _key("key"),
+    sa.Column("event", Big, nullable=False),
+    sa.Column("destination", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False, server_default="pending"),
+    sa.Column("due_at", Big),
+    sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("token", Big),
+    sa.Column("created_at", Big, nullable=False),
+    sa.Column("aged_from", Big, nullable=False),
+    sa.Column("settled_at", Big),
+    sa.Column("reason", sa.Text),
+    sa.Column("webhook_id", sa.Text),
+    sa.Column("replay_of", Big),
+    sa.Column("last_result", sa.Text),
+    sa.Column("last_status", sa.Integer),
+    sa.Column("last_error", sa.Text),
+)
+_pending = sa.text("state = 'pending'")
+# created_at rides along so that counting a backlog and its oldest reads the index alone.
+sa.Index(
+    "ix_deliveries_pending",
+    deliveries.c.destination,
+    deliveries.c.due_at,
+    deliveries.c.created_at,
+    sqlite_where=_pending,
+    postgresql_where=_pending,
+)
+_dead = sa.text("state = 'dead'")
+sa.Index(
+    "ix_deliveries_dead",
+    deliveries.c.destination,
+    deliveries.c.settled_at,
+    sqlite_where=_dead,
+    postgresql_where=_dead,
+)
+sa.Index("ix_deliveries_event", deliveries.c.event)
+
+attempts = sa.Table(
+    "attempts",
+    metadata,
+    _key("delivery"),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("started_at", Big, nullable=False),
+    sa.Column("duration", Big, nullable=False),
+    sa.Column("result", sa.Text, nullable=False),
+    sa.Column("status", sa.Integer),
+    sa.Column("error", sa.Text),
+    sa.Column("excerpt", sa.LargeBinary),
+    sqlite_with_rowid=False,
+)
+
+lines = sa.Table(
+    "lines",
+    metadata,
+    # A digest of the five names: SQLite scans the table for a list of five-fold keys.
+    sa.Column("key", sa.LargeBinary, primary_key=True),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("project", sa.Text, nullable=False),
+    sa.Column("workflow", sa.Text, nullable=False),
+    sa.Column("job", sa.Text, nullable=False),
+    sa.Column("branch", sa.Text, nullable=False),
+    sa.Column("good", sa.Boolean(create_constraint=False), nullable=False),
+    sa.Column("pipeline_number", Big),
+    sa.Column("event", Big, nullable=False),
+    sa.Column("since", Big, nullable=False),
+    sa.Column("updated_at", Big, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+destinations = sa.Table(
+    "destinations",
+    metadata,
+    _name("name"),
+    sa.Column("removed_at", Big),
+    sa.Column("stopped", Big, nullable=False, server_default="0"),
+)
+
+configs = sa.Table(
+    "configs",
+    metadata,
+    _name("digest"),
+    sa.Column("routes", sa.Text, nullable=False),
+    sa.Column("first_seen_at", Big, nullable=False),
+    sa.Column("last_seen_at", Big, nullable=False),
+)
+
+minutes = sa.Table(
+    "minutes",
+    metadata,
+    _key("minute"),
+    _name("kind"),
+    _name("name"),
+    _name("result"),
+    sa.Column("count", Big, nullable=False),
+    sa.Column("sum_duration", Big, nullable=False, server_default="0"),
+    sqlite_with_rowid=False,
+)

@@ -1,0 +1,79 @@
+"""Destinations over time: which are configured, how long their clocks stood, what they hold."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from circleci_relay.model import Micros
+    from circleci_relay.store.unit import Unit
+
+FALLBACK_LEASE: Micros = 3_600_000_000
+
+
+def reconcile(unit: Unit, names: Collection[str]) -> Mapping[str, Micros]:
+    """
+    Stop the clocks of destinations that are gone, start those that are back.
+
+    Returns, for each of *names*, for how long its clock has stood still so far.
+    """
+    rows = []
+    standing = dict.fromkeys(names, 0)
+    known = {row.name: row for row in unit.connection.execute(unit.statements.all_destinations)}
+    for name in sorted(known.keys() | standing.keys()):
+        row = known.get(name)
+        removed_at = None if row is None else row.removed_at
+        stopped = 0 if row is None else row.stopped
+        if name in standing:
+            if removed_at is not None:
+                stopped += max(0, unit.now - removed_at)
+            standing[name] = stopped
+            removed_at = None
+        elif removed_at is None:
+            removed_at = unit.now
+        rows.append({"name": name, "removed_at": removed_at, "stopped": stopped})
+    if rows:
+        unit.connection.execute(unit.statements.put_destinations, rows)
+    unit.memory.known |= known.keys() | standing.keys()
+    unit.then.append(lambda: setattr(unit.memory, "stopped", standing))
+    return standing
+
+
+def void_leases(unit: Unit) -> int:
+    """
+    Make due at once what a process that is gone had under way; how many there were.
+
+    The tokens stay: the next claim finds them and records the attempts as lost.
+    """
+    known = [row.name for row in unit.connection.execute(unit.statements.all_destinations)]
+    longest = unit.connection.execute(unit.statements.get_meta, {"name": "max_lease"}).scalar()
+    unit.memory.known = set(known)
+    unit.memory.max_lease = int(longest or 0)
+    until = unit.now + (unit.memory.max_lease or FALLBACK_LEASE)
+    return sum(
+        unit.connection.execute(
+            unit.statements.void_leases, {"whose": name, "now": unit.now, "until": until}
+        ).rowcount
+        for name in known
+    )
+
+
+def expedite(unit: Unit, destination: str, *, limit: int) -> int:
+    """Make up to *limit* waiting deliveries due now, the next ones first; how many."""
+    return unit.connection.execute(
+        unit.statements.expedite,
+        {"whose": destination, "now": unit.now, "limit": limit},
+    ).rowcount
+
+
+def clamp(unit: Unit, *, ahead: Micros, limit: int) -> int:
+    """Bring back up to *limit* deliveries a destination that are due further ahead than *ahead*."""
+    return sum(
+        unit.connection.execute(
+            unit.statements.clamp,
+            {"whose": row.name, "latest": unit.now + ahead, "limit": limit},
+        ).rowcount
+        for row in unit.connection.execute(unit.statements.all_destinations).all()
+    )

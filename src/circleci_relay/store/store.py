@@ -1,0 +1,343 @@
+"""The store: events and their deliveries, durable before anyone is told of them."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
+
+from circleci_relay.errors import StoreRefused
+from circleci_relay.store import aging, standing
+from circleci_relay.store.batch import Accepting, Batch, Claiming, Doing, Report, Runner
+from circleci_relay.store.encode import text
+from circleci_relay.store.lanes import Unwatched
+from circleci_relay.store.migrate import HEAD, revision, upgrade
+from circleci_relay.store.reads import Reader
+from circleci_relay.store.sqlite import Checkpoints, FileLock, Place, engine_of, place_of, prepare
+from circleci_relay.store.sqlite import vacuum as give_back
+from circleci_relay.store.statements import Statements
+from circleci_relay.store.unit import Memory, Unit
+from circleci_relay.store.writer import Writer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping
+
+    from circleci_relay.clock import Clock
+    from circleci_relay.model import Accepted, Backlog, Claim, Intake, Micros, Settlement
+    from circleci_relay.store.aging import Aged, Cursor
+    from circleci_relay.store.lanes import Lanes, Watch
+
+T = TypeVar("T")
+
+_LOCK_EVERY = 0.2
+_LOCK_SAY_EVERY = 5.0
+
+
+class Store:
+    """
+    The queue and the memory of the relay, in one SQL database.
+
+    It speaks in whole transactions. What `accept` and `claim` return is durable: fsynced,
+    not only written. Nothing here decides anything: what an event is routed to, what
+    becomes of a delivery, when something is old, all come as arguments.
+
+    A delivery is *due* at an instant; claiming it moves that instant to the end of a
+    lease and gives the claim a fresh token. Whoever holds the token holds the delivery:
+    settling or releasing under another changes nothing. A lease that lapses makes the
+    delivery due again, and its attempt is recorded as lost when it is claimed next.
+
+    Hot writes from all callers are committed in groups by `run`, which must be running
+    for anything but the reads to return. While the database takes no writes (`available`
+    is cleared) what someone waits for raises `StoreUnavailable` at once; settlements and
+    releases are kept in memory and come first once it does. No attempt may begin
+    meanwhile: its outcome could not be recorded, and it would be made again.
+    """
+
+    def __init__(
+        self,
+        place: Place,
+        *,
+        clock: Clock,
+        lanes: Lanes,
+        watch: Watch,
+        on_wait: Callable[[str], None],
+    ) -> None:
+        self._place = place
+        self._clock = clock
+        self._on_wait = on_wait
+        self._memory = Memory()
+        self._statements = Statements(sqlite.dialect())
+        self._lock = FileLock(place.lock)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
+        self._checkpoints = Checkpoints(place)
+        self._connection: sa.Connection | None = None
+        self._runner: Runner | None = None
+        self._reader: Reader | None = None
+        self._closed = False
+        self._ended = asyncio.Event()
+        self._ended.set()
+        self._writer = Writer(
+            self._commit,
+            checkpoint=self._checkpoint,
+            thread=self._thread,
+            clock=clock,
+            lanes=lanes,
+            watch=watch,
+        )
+
+    # Opening and closing
+
+    @classmethod
+    async def open(
+        cls,
+        url: str,
+        *,
+        clock: Clock,
+        lanes: Lanes,
+        watch: Watch | None = None,
+        on_wait: Callable[[str], None] = lambda _: None,
+    ) -> Store:
+        """
+        Open the database at *url*, made and migrated as need be; take over its leases.
+
+        Waits for another process that has it open to end, telling *on_wait* every few
+        seconds. Raises `StoreRefused`, in one clear line, where it must not be used.
+        `sqlite:///relay.db?max_page_count=N` lets the file grow to N pages and no
+        further: a disk that fills up, for rehearsals.
+        """
+        place = place_of(url)
+        store = cls(place, clock=clock, lanes=lanes, watch=watch or Unwatched(), on_wait=on_wait)
+        try:
+            await store._in_thread(prepare, place)
+            await store._take_lock()
+            await store._in_thread(store._begin)
+        except BaseException:
+            await store._in_thread(store._end)
+            store._thread.shutdown(wait=False)
+            raise
+        return store
+
+    async def _take_lock(self) -> None:
+        waited = 0.0
+        said = -_LOCK_SAY_EVERY
+        while not await self._in_thread(self._lock.acquire):
+            if waited - said >= _LOCK_SAY_EVERY:
+                said = waited
+                self._on_wait(f"{self._place.path} is in use by another process; waiting")
+            await self._clock.sleep(_LOCK_EVERY)
+            waited += _LOCK_EVERY
+
+    def _begin(self) -> None:
+        try:
+            self._look_and_migrate()
+            self._runner = Runner(self._opened, self._statements, self._memory, self._clock)
+            self._void_leases()
+        except sa.exc.DBAPIError as error:
+            raise StoreRefused(f"{self._place.path} cannot be used: {error.orig}") from error
+        self._reader = Reader(self._place, self._statements)
+
+    def _look_and_migrate(self) -> None:
+        looking = engine_of(self._place, reader=True)
+        try:
+            found = revision(looking, self._place)
+        finally:
+            looking.dispose()
+        self._connection = engine_of(self._place).connect()
+        if found is None or found < HEAD:
+            with self._connection.begin():
+                upgrade(self._connection)
+
+    def _void_leases(self) -> None:
+        with self._opened.begin():
+            unit = Unit(
+                connection=self._opened,
+                statements=self._statements,
+                memory=self._memory,
+                now=self._clock.now(),
+            )
+            standing.void_leases(unit)
+
+    async def run(self) -> None:
+        """Commit what comes in until `close`; a task of its own. A bug here is raised."""
+        self._ended.clear()
+        try:
+            await self._writer.run()
+        finally:
+            self._ended.set()
+
+    async def close(self) -> None:
+        """Write what is owed, then let go of the database; the next process may have it."""
+        if self._closed:
+            return
+        self._closed = True
+        self._writer.stop()
+        await self._ended.wait()
+        if self._reader is not None:
+            await self._reader.close()
+        await self._in_thread(self._end)
+        self._thread.shutdown(wait=False)
+
+    def _end(self) -> None:
+        if self._connection is not None:
+            engine = self._connection.engine
+            self._checkpoints.run(self._connection)
+            self._connection.close()
+            engine.dispose()
+            self._connection = None
+        self._lock.release()
+
+    # Taking in
+
+    async def accept(self, intake: Intake, *, deadline: float) -> Accepted:
+        """
+        Store an event, once per source and id, with a delivery for each destination chosen.
+
+        In one transaction: compares it with its line, has it routed, stores it. What
+        lanes have room for is handed to them leased, the rest waits. *deadline* is on the
+        clock's monotonic seconds: past it nothing is begun. `StoreUnavailable` means *not
+        known to be stored*; `StoreError` that this event never will be.
+        """
+        item = Accepting(intake, deadline, self._future())
+        self._writer.put(item)
+        return await item.future
+
+    # Delivering
+
+    async def claim(self, destination: str, *, limit: int, lease: Micros) -> list[Claim]:
+        """
+        Take up to *limit* due deliveries of *destination* in hand, the longest due first.
+
+        Each counts as an attempt from here on, whether or not it is made; see `release`.
+        """
+        item = Claiming(destination, limit, lease, self._future())
+        self._writer.put(item)
+        return await item.future
+
+    def settle(self, settlement: Settlement) -> None:
+        """
+        Record an attempt, always; end or reschedule its delivery if the claim still holds it.
+
+        Returns at once and never fails; `Watch.settled` tells when it is durable.
+        """
+        self._writer.settle(settlement)
+
+    def release(self, claims: Iterable[Claim]) -> None:
+        """Give back, due at once, what was claimed and not attempted. Returns at once."""
+        self._writer.release(claims)
+
+    async def flush(self) -> None:
+        """Return once all that was settled or released so far is durable."""
+        await self._do(lambda _: None)
+        while self._writer.owing:
+            await self._do(lambda _: None)
+
+    async def expedite(self, destination: str, *, limit: int) -> int:
+        """Make up to *limit* waiting deliveries due now, those due next first; how many."""
+        return await self._do(lambda unit: standing.expedite(unit, destination, limit=limit))
+
+    async def next_due(self, destination: str) -> Micros | None:
+        """When the next pending delivery is due, or its lease ends; None if none is pending."""
+        return await self._reading.next_due(destination)
+
+    @property
+    def available(self) -> asyncio.Event:
+        """Set while the database takes writes; attempts begin only then. Not to be set."""
+        return self._writer.available
+
+    # Configuration
+
+    async def reconcile(self, names: Collection[str]) -> Mapping[str, Micros]:
+        """
+        Say which destinations are configured, at start and at each reload.
+
+        The own clock of any other stands still until it is back, so that what is pending
+        there does not age. Returns for each of *names* how long its clock has stood still:
+        its own clock is `now` less that, and `Claim.aged_from` is a reading of it.
+        """
+        return await self._do(lambda unit: standing.reconcile(unit, names))
+
+    async def record_config(self, digest: str, routes: Any) -> None:
+        """Keep the masked *routes* under *digest*, which events accepted from now on name."""
+
+        def put(unit: Unit) -> None:
+            unit.connection.execute(
+                unit.statements.put_config,
+                {
+                    "digest": digest,
+                    "routes": text(routes),
+                    "first_seen_at": unit.now,
+                    "last_seen_at": unit.now,
+                },
+            )
+            unit.then.append(lambda: setattr(unit.memory, "digest", digest))
+
+        await self._do(put)
+
+    # Upkeep
+
+    async def age_out(self, *, keep: Micros, cursor: Cursor | None, limit: int) -> Aged:
+        """
+        One step of letting go of what is older than *keep*: *limit* events at most.
+
+        Begin with *cursor* None and go on with `Aged.cursor` until that is None. Pending
+        deliveries that old become dead (`expired`), except under way or at a destination
+        that is not configured; events go once their last delivery was settled that long ago.
+        """
+        return await self._do(
+            lambda unit: aging.age_out(unit, keep=keep, cursor=cursor, limit=limit)
+        )
+
+    async def clamp(self, *, ahead: Micros, limit: int) -> int:
+        """Bring back up to *limit* deliveries a destination that are due beyond *ahead*."""
+        return await self._do(lambda unit: standing.clamp(unit, ahead=ahead, limit=limit))
+
+    async def vacuum(self, *, pages: int) -> int:
+        """Give up to *pages* free pages back to the file system; how many are left."""
+        return await self._do(lambda unit: give_back(unit.connection, pages))
+
+    async def backlog(self) -> Mapping[str, Backlog]:
+        """What waits and what is dead, by destination; those with neither are left out."""
+        return await self._reading.backlog()
+
+    async def size(self) -> int:
+        """Bytes on disk."""
+        return await self._reading.size()
+
+    # Inside
+
+    @property
+    def _opened(self) -> sa.Connection:
+        if self._connection is None:
+            raise RuntimeError("the store is closed")
+        return self._connection
+
+    @property
+    def _reading(self) -> Reader:
+        if self._reader is None:
+            raise RuntimeError("the store is closed")
+        return self._reader
+
+    def _commit(self, batch: Batch) -> Report:
+        if self._runner is None:
+            raise RuntimeError("the store is closed")
+        report = self._runner.run(batch)
+        report.pressing = self._checkpoints.pressing
+        return report
+
+    def _checkpoint(self) -> None:
+        self._checkpoints.run(self._opened)
+
+    async def _do(self, step: Callable[[Unit], T]) -> T:
+        item = Doing(step, self._future())
+        self._writer.put(item)
+        result: T = await item.future
+        return result
+
+    def _future(self) -> asyncio.Future[Any]:
+        return asyncio.get_running_loop().create_future()
+
+    async def _in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)

@@ -1,0 +1,295 @@
+"""The one writer of the process: gathers what waits, commits it together, answers each."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from circleci_relay.errors import StoreError, StoreUnavailable
+from circleci_relay.model import SECOND
+from circleci_relay.store.batch import Accepting, Batch, Claiming, Doing, Report
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from concurrent.futures import ThreadPoolExecutor
+
+    from circleci_relay.clock import Clock
+    from circleci_relay.model import Claim, Settlement
+    from circleci_relay.store.batch import Waiting
+    from circleci_relay.store.lanes import Lanes, Watch
+
+T = TypeVar("T")
+
+_MOST_ACCEPTS = 256
+_MOST_SETTLEMENTS = 1_024
+_MOST_CLAIMS = 64
+_MOST_STEPS = 8
+_QUIET = 0.5  #: seconds without work before the log is moved into the database
+_FIRST_PROBE = 0.05
+_LAST_PROBE = 1.0
+
+
+class Writer:
+    """
+    Group commit.
+
+    While one batch is in the thread the next gathers, so batches grow with the load and
+    a lone event waits for nobody. Settlements and releases have no one waiting: they are
+    kept, in order and before all else, until they are durable.
+    """
+
+    def __init__(
+        self,
+        commit: Callable[[Batch], Report],
+        *,
+        checkpoint: Callable[[], None],
+        thread: ThreadPoolExecutor,
+        clock: Clock,
+        lanes: Lanes,
+        watch: Watch,
+    ) -> None:
+        self._commit = commit
+        self._checkpoint = checkpoint
+        self._thread = thread
+        self._clock = clock
+        self._lanes = lanes
+        self._watch = watch
+        self._accepts: deque[Accepting] = deque()
+        self._claims: deque[Claiming] = deque()
+        self._steps: deque[Doing] = deque()
+        self._settlements: deque[Settlement] = deque()
+        self._releases: deque[Claim] = deque()
+        self._work = asyncio.Event()
+        self._alarm = asyncio.Event()
+        self._stopping = False
+        self._dirty = False
+        self.available = asyncio.Event()  #: set while the last commit succeeded
+        self.available.set()
+
+    # Handing work in
+
+    def put(self, item: Waiting) -> None:
+        """Queue what someone waits for; fails it at once while nothing can be written."""
+        if not self.available.is_set() or self._stopping:
+            item.future.set_exception(_unavailable())
+            return
+        match item:
+            case Accepting():
+                self._accepts.append(item)
+            case Claiming():
+                self._claims.append(item)
+            case Doing():
+                self._steps.append(item)
+        self._work.set()
+
+    def settle(self, settlement: Settlement) -> None:
+        """Queue the end of an attempt."""
+        self._settlements.append(settlement)
+        self._work.set()
+
+    def release(self, claims: Iterable[Claim]) -> None:
+        """Queue deliveries that go back unattempted."""
+        self._releases.extend(claims)
+        self._work.set()
+
+    @property
+    def owing(self) -> bool:
+        """Whether settlements or releases are not durable yet."""
+        return bool(self._settlements or self._releases)
+
+    def stop(self) -> None:
+        """Take nothing more that someone waits for; `run` ends when the rest is written."""
+        self._stopping = True
+        self._work.set()
+        self._alarm.set()
+
+    # Running
+
+    async def run(self) -> None:
+        """Commit what comes, until stopped. Raises only what is wrong with this program."""
+        try:
+            while await self._wait():
+                batch = self._gather()
+                if not batch.size:
+                    continue
+                report = await self._run(batch)
+                if report.outage is not None and not await self._recover(report.outage):
+                    return
+        finally:
+            self._stopping = True
+            self._fail_waiting(_unavailable())
+
+    async def _wait(self) -> bool:
+        """Until there is work, tidying up when it is quiet; whether there is any."""
+        while not self._has_work():
+            if self._stopping:
+                return False
+            self._work.clear()
+            try:
+                async with asyncio.timeout(_QUIET if self._dirty else None):
+                    await self._work.wait()
+            except TimeoutError:
+                self._dirty = False
+                await self._in_thread(self._checkpoint)
+        return True
+
+    def _has_work(self) -> bool:
+        return bool(self.owing or self._accepts or self._claims or self._steps)
+
+    def _gather(self, *, probe: bool = False) -> Batch:
+        batch = Batch(
+            settlements=_take(self._settlements, _MOST_SETTLEMENTS),
+            releases=_take(self._releases, _MOST_SETTLEMENTS),
+            probe=probe,
+        )
+        if probe:
+            return batch
+        now = self._clock.monotonic()
+        for item in _take(self._accepts, _MOST_ACCEPTS):
+            if item.future.done():
+                continue
+            if item.deadline < now:
+                item.future.set_exception(StoreUnavailable("the store took too long"))
+                continue
+            batch.accepts.append(item)
+        batch.claims = [each for each in _take(self._claims, _MOST_CLAIMS) if _open(each)]
+        batch.steps = [each for each in _take(self._steps, _MOST_STEPS) if _open(each)]
+        return batch
+
+    async def _run(self, batch: Batch) -> Report:
+        if batch.accepts:
+            batch.offer = self._lanes.offer()
+            batch.room = {name: offer.room for name, offer in batch.offer.items()}
+        try:
+            report: Report = await self._in_thread(self._commit, batch)
+        except BaseException:
+            # The program is wrong, or told to stop: the leases lapse, the senders hear of it.
+            self._abandon(batch, _unavailable())
+            raise
+        self._dirty = True
+        self._answer(batch, report)
+        if report.pressing:
+            await self._in_thread(self._checkpoint)
+        return report
+
+    def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> asyncio.Future[Any]:
+        return asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
+
+    # Answering
+
+    def _answer(self, batch: Batch, report: Report) -> None:
+        if batch.accepts:
+            if report.handed:
+                self._lanes.take(report.handed)
+            else:
+                self._lanes.withdraw()
+        for item, value in report.done:
+            self._resolve(item, value)
+        for item, error in report.failed:
+            if not item.future.done():
+                item.future.set_exception(_refused(error))
+        if report.outage is not None:
+            self._abandon(batch, _unavailable())
+            self._keep(batch, report)
+        if report.waiting:
+            self._lanes.wake(report.waiting)
+        self._tell(report)
+
+    def _resolve(self, item: Waiting, value: Any) -> None:
+        if not item.future.done():
+            item.future.set_result(value)
+        elif isinstance(item, Claiming):
+            self.release(value)  # whoever asked has gone
+
+    def _abandon(self, batch: Batch, error: Exception) -> None:
+        waiting: list[Waiting] = [*batch.accepts, *batch.claims, *batch.steps]
+        for item in waiting:
+            if not item.future.done():
+                item.future.set_exception(error)
+
+    def _keep(self, batch: Batch, report: Report) -> None:
+        """What is not durable goes back to the head of its queue."""
+        settled = {id(each) for each in (*report.held, *report.fenced)}
+        settled |= {id(each) for each, _ in report.dropped}
+        released = {id(each) for each in report.released}
+        self._settlements.extendleft(
+            each for each in reversed(batch.settlements) if id(each) not in settled
+        )
+        self._releases.extendleft(
+            each for each in reversed(batch.releases) if id(each) not in released
+        )
+
+    def _tell(self, report: Report) -> None:
+        for seconds, items in report.commits:
+            self._watch.committed(seconds, items)
+        if report.held or report.fenced:
+            self._watch.settled(report.held, report.fenced)
+        if report.lost:
+            self._watch.lost(report.lost)
+        for settlement, error in report.dropped:
+            self._watch.dropped(settlement, error)
+
+    # Outages
+
+    async def _recover(self, error: Exception) -> bool:
+        """
+        Hold everything until a write succeeds, beginning with what is owed.
+
+        Told to stop, it tries once more: False means that what is owed is left to the
+        lapse of its leases, as after a crash.
+        """
+        self.available.clear()
+        self._watch.outage(error)
+        since = self._clock.now()
+        delay = _FIRST_PROBE
+        while True:
+            self._fail_waiting(_unavailable())
+            last = self._stopping
+            if not last:
+                await self._pause(delay)
+                delay = min(delay * 2, _LAST_PROBE)
+            report = await self._run(self._gather(probe=True))
+            if report.outage is None:
+                self.available.set()
+                self._watch.recovered((self._clock.now() - since) / SECOND)
+                return True
+            if last:
+                return False
+
+    async def _pause(self, seconds: float) -> None:
+        """Sleep, or until stopped."""
+        self._alarm.clear()
+        timer = self._clock.call_later(seconds, self._alarm.set)
+        try:
+            await self._alarm.wait()
+        finally:
+            timer.cancel()
+
+    def _fail_waiting(self, error: Exception) -> None:
+        waiting: list[Waiting] = [*self._accepts, *self._claims, *self._steps]
+        self._accepts.clear()
+        self._claims.clear()
+        self._steps.clear()
+        for item in waiting:
+            if not item.future.done():
+                item.future.set_exception(error)
+
+
+def _take(queue: deque[T], most: int) -> list[T]:
+    return [queue.popleft() for _ in range(min(most, len(queue)))]
+
+
+def _open(item: Waiting) -> bool:
+    return not item.future.done()
+
+
+def _unavailable() -> StoreUnavailable:
+    return StoreUnavailable("the store cannot take it now")
+
+
+def _refused(error: Exception) -> StoreError:
+    cause = error.__cause__ or error
+    refused = StoreError(f"this item cannot be stored: {type(cause).__name__}")
+    refused.__cause__ = error
+    return refused

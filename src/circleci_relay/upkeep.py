@@ -1,0 +1,95 @@
+"""What goes on beside the flow: counting what waits, ageing out, keeping times sane."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+from circleci_relay.errors import StoreUnavailable
+from circleci_relay.model import SECOND, State
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from circleci_relay.clock import Clock
+    from circleci_relay.config.model import Config
+    from circleci_relay.metrics import Metrics
+    from circleci_relay.store import Store
+
+log = structlog.get_logger()
+
+GAUGES = 5.0
+"""Seconds between two counts of what waits."""
+
+AGE_OUT = 60.0
+"""Seconds between two rounds of ageing out."""
+
+STEP = 500
+"""Rows one transaction of ageing out touches, so that nothing waits long behind it."""
+
+AHEAD = 86_400.0
+"""Seconds beyond the longest interval at which a due time can only be a clock's mistake."""
+
+
+class Upkeep:
+    """The store's housekeeping, in steps so small that the flow does not notice."""
+
+    def __init__(self, *, store: Store, clock: Clock, metrics: Metrics) -> None:
+        self._store = store
+        self._clock = clock
+        self._metrics = metrics
+        self._config: Config | None = None
+
+    def configure(self, config: Config) -> None:
+        """Go on with *config*."""
+        self._config = config
+
+    async def gauge(self) -> None:
+        """Count what waits, for ever."""
+        while True:
+            await self._count()
+            await self._clock.sleep(GAUGES)
+
+    async def age_out(self) -> None:
+        """End what waited too long and forget what is old, for ever."""
+        while True:
+            await self._clock.sleep(AGE_OUT)
+            try:
+                await self.round()
+            except StoreUnavailable:
+                log.info("age_out_postponed")
+
+    async def round(self) -> None:
+        """Do one whole round of ageing out."""
+        config = self._config
+        if config is None:
+            return
+        keep = round(config.store.keep * SECOND)
+        step = await self._store.age_out(keep=keep, cursor=None, limit=STEP)
+        pruned = step.pruned
+        self._note(step.expired)
+        while step.cursor is not None:
+            step = await self._store.age_out(keep=keep, cursor=step.cursor, limit=STEP)
+            pruned += step.pruned
+            self._note(step.expired)
+        if pruned:
+            log.info("events_aged_out", count=pruned)
+            while await self._store.vacuum(pages=STEP):
+                pass
+        longest = max((d.retry.max_interval for d in config.destinations.values()), default=0.0)
+        await self._store.clamp(ahead=round((longest + AHEAD) * SECOND), limit=STEP)
+
+    def _note(self, expired: Mapping[str, int]) -> None:
+        for destination, count in expired.items():
+            self._metrics.destination(destination).deliveries[State.DEAD].inc(count)
+            log.error("deliveries_expired", destination=destination, count=count)
+
+    async def _count(self) -> None:
+        try:
+            backlogs = await self._store.backlog()
+            size = await self._store.size()
+        except StoreUnavailable:
+            return
+        self._metrics.set_backlogs(backlogs, now=self._clock.now())
+        self._metrics.store_size_bytes.set(size)

@@ -1,0 +1,1 @@
+"""The three listeners: hooks from CircleCI, ops for probes and Prometheus, admin for people."""

@@ -1,0 +1,129 @@
+"""`demo`, from end to end: the real server in a process of its own, in a fresh folder."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Relay = Callable[..., Awaitable[Any]]
+
+PATIENCE = 30.0
+"""Seconds the whole demo may take."""
+
+
+@pytest.fixture
+def env(tmp_path: Path) -> dict[str, str]:
+    """An environment whose folder for temporary files is this test's own."""
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    return {"TMPDIR": str(folder)}
+
+
+def left(env: dict[str, str]) -> list[str]:
+    """What a run left behind."""
+    return [entry.name for entry in os.scandir(env["TMPDIR"])]
+
+
+class Demo:
+    """A demo under way, and what it has printed."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self.text = ""
+
+    async def read(self, until: str) -> re.Match[str]:
+        """Read on until a line matches."""
+        assert self.process.stdout is not None
+        async with asyncio.timeout(PATIENCE):
+            while line := (await self.process.stdout.readline()).decode():
+                self.text += line
+                if found := re.search(until, line):
+                    return found
+        raise AssertionError(f"{until!r} was never printed:\n{self.text}")
+
+    async def ended(self) -> int:
+        """Read on to the end; the exit code."""
+        assert self.process.stdout is not None
+        async with asyncio.timeout(PATIENCE):
+            self.text += (await self.process.stdout.read()).decode()
+            return await self.process.wait()
+
+
+@asynccontextmanager
+async def under_way(env: dict[str, str], *args: str) -> AsyncIterator[Demo]:
+    """Run the demo for as long as the block lasts."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "circleci_relay", "demo", *args),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        env={**os.environ, **env},
+    )
+    try:
+        yield Demo(process)
+    finally:
+        if process.returncode is None:
+            process.terminate()  # which ends the server too
+            await process.wait()
+
+
+async def test_the_demo_runs_and_finds_nothing_wrong(relay: Relay, env: dict[str, str]) -> None:
+    """
+    The relay holds its promises; the run ends by itself, in time, and leaves nothing.
+
+    With --json standard output holds the verdict and nothing else.
+    """
+    async with asyncio.timeout(PATIENCE):
+        done = await relay("demo", "--json", env=env)
+
+    assert done.code == 0, done.out + done.err
+    assert done.json["ok"] is True
+    assert all(finding["ok"] for finding in done.json["findings"])
+    assert "main-broke sends it to chat, pager: " in done.err
+    assert "attempt 3, 200, delivered" in done.err
+    assert "attempt 1, 503, again in" in done.err
+    assert "attempt 2, timeout, dead" in done.err
+    assert "200 known already" in done.err
+    assert "401 turned away" in done.err
+    assert left(env) == []
+
+
+async def test_it_stays_up_on_request(relay: Relay, env: dict[str, str]) -> None:
+    """With --stay one can play with it, and Ctrl-C ends it in good order."""
+    async with under_way(env, "--stay") as demo:
+        config = (await demo.read(r"send --all -c (\S+)"))[1]
+        sent = await relay("send", "ping", "-c", config)
+        await demo.read("at warehouse: attempt 1, 200, delivered")
+        demo.process.send_signal(signal.SIGINT)
+        code = await demo.ended()
+
+    assert (sent.code, code) == (0, 0), demo.text
+    assert demo.text.endswith("nothing lost, nothing doubled, nothing changed\n")
+    assert left(env) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_nothing_is_left_when_it_is_interrupted(
+    env: dict[str, str], number: signal.Signals
+) -> None:
+    """Ctrl-C in the middle ends the server as well, and is told by exit code 130."""
+    async with under_way(env) as demo:
+        server = int((await demo.read(r"process (\d+), listens"))[1])
+        demo.process.send_signal(number)
+        code = await demo.ended()
+
+    assert code == 130, demo.text
+    assert "stopped before the end" in demo.text
+    assert left(env) == []
+    with pytest.raises(ProcessLookupError):
+        os.kill(server, 0)

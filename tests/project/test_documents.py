@@ -1,0 +1,180 @@
+"""README.md and docs/: what they show can be typed, loaded and found."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+import pytest
+import yaml
+
+from circleci_relay import __version__, config, series
+from circleci_relay.cli import main
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = sorted(
+    [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")], key=lambda path: path.as_posix()
+)
+GENERATED = ("configuration.md", "cli.md", "metrics.md")
+A_SOURCE = "\nsources:\n  circleci: {path: /webhooks/circleci, secrets: [made-up-secret]}\n"
+HISTOGRAM_PARTS = ("_bucket", "_count", "_sum")
+
+
+class Block(NamedTuple):
+    """A fenced block of a document."""
+
+    place: str
+    language: str
+    text: str
+
+
+def blocks(language: str) -> list[Block]:
+    """Every fenced block of *language*, named by its file and line."""
+    found = []
+    for document in DOCUMENTS:
+        text = document.read_text(encoding="utf-8")
+        for match in re.finditer(r"^( *)```(\w+)\n(.*?)^\1```$", text, re.MULTILINE | re.DOTALL):
+            line = text.count("\n", 0, match.start()) + 1
+            place = f"{document.relative_to(ROOT).as_posix()}:{line}"
+            body = re.sub(rf"^{match[1]}", "", match[3], flags=re.MULTILINE)
+            found.append(Block(place, match[2], body))
+    return [block for block in found if block.language == language]
+
+
+def configurations() -> list[Block]:
+    """The YAML blocks that are a whole relay.yaml: they have routes and destinations."""
+    return [
+        block
+        for block in blocks("yaml")
+        if {"routes", "destinations"} <= (yaml.safe_load(block.text) or {}).keys()
+    ]
+
+
+def commands() -> list[tuple[str, str]]:
+    """Every `circleci-relay` command line in a console block, and where it stands."""
+    found = []
+    for block in blocks("console"):
+        joined = block.text.replace("\\\n", " ")
+        for line in joined.splitlines():
+            match = re.match(r"(?:\w+=\S+ )?circleci-relay (.*)", line)
+            if match:
+                found.append((block.place, re.split(r" [|>] ?|  #", match[1])[0]))
+    return found
+
+
+@pytest.mark.parametrize("block", configurations(), ids=lambda block: block.place)
+def test_configurations_load(block: Block, tmp_path: Path) -> None:
+    """A relay.yaml from a document has neither faults nor warnings."""
+    text = block.text if "\nsources:" in f"\n{block.text}" else block.text + A_SOURCE
+    file = tmp_path / "relay.yaml"
+    file.write_text(text, encoding="utf-8")
+    loaded = config.load([file], env={}, secrets=False)
+    assert loaded.warnings == ()
+
+
+def test_there_are_configurations_and_commands() -> None:
+    """The tests beside this one find what they look for."""
+    assert len(configurations()) > 10
+    assert len(commands()) > 10
+
+
+@pytest.mark.parametrize(
+    ("place", "line"), [pytest.param(*one, id=f"{one[0]}-{one[1][:40]}") for one in commands()]
+)
+def test_commands_parse(place: str, line: str) -> None:
+    """A command line from a document names a verb and options there are."""
+    verb, *arguments = shlex.split(line)
+    if verb == "--version":
+        return
+    command = main.get_command(click.Context(main), verb)
+    assert command is not None, place
+    command.make_context(verb, arguments)
+
+
+@pytest.mark.parametrize("name", GENERATED)
+def test_generated_pages_are_fresh(name: str) -> None:
+    """The reference says what the code says; `make docs` writes it again."""
+    pages = runpy.run_path(str(ROOT / "scripts" / "reference.py"))["pages"]()
+    found = (ROOT / "docs" / "reference" / name).read_text(encoding="utf-8")
+    assert found == pages[name], f"docs/reference/{name} is stale: run `make docs`"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(document: Path) -> None:
+    """A link to a file, or to a heading in one, finds it."""
+    for target in re.findall(r"\]\(([^)\s]+)\)", document.read_text(encoding="utf-8")):
+        if "://" in target:
+            continue
+        path, _, anchor = target.partition("#")
+        file = (document.parent / path) if path else document
+        assert file.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", file.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in {slug(heading) for heading in headings}, target
+
+
+def slug(heading: str) -> str:
+    """The anchor that a heading gets."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_metrics_exist(document: Path) -> None:
+    """A document names only series that are served."""
+    known = {one.full_name for one in series.documented()}
+    text = document.read_text(encoding="utf-8")
+    for name in re.findall(r"\bcircleci_relay_[a-z_]*[a-z]", text):
+        base = name
+        for part in HISTOGRAM_PARTS:
+            base = base.removesuffix(part)
+        assert name in known or base in known, name
+
+
+def test_tests_named_as_proof_exist() -> None:
+    """Each test that the guarantees point to is there."""
+    text = (ROOT / "docs" / "guarantees.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", text)
+    assert named
+    for file, test in named:
+        path = ROOT / file
+        assert path.exists(), file
+        if test:
+            assert re.search(
+                rf"^\s*(async )?def {test}\(", path.read_text("utf-8"), re.MULTILINE
+            ), f"{file}::{test}"
+
+
+def test_every_document_is_found() -> None:
+    """Each page of docs/ is linked from docs/README.md."""
+    index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+    for document in (ROOT / "docs").rglob("*.md"):
+        name = document.relative_to(ROOT / "docs").as_posix()
+        assert name == "README.md" or f"({name}" in index, name
+
+
+def test_alert_rules_are_valid(tmp_path: Path) -> None:
+    """Prometheus takes the alerts that the documents propose."""
+    promtool = shutil.which("promtool") or shutil.which("promtool", path=str(ROOT / ".tools"))
+    if promtool is None:
+        pytest.skip("promtool is not here")
+    rules = [block for block in blocks("yaml") if "groups" in (yaml.safe_load(block.text) or {})]
+    assert rules
+    for number, block in enumerate(rules):
+        file = tmp_path / f"{number}.yaml"
+        file.write_text(block.text, encoding="utf-8")
+        run = subprocess.run(  # noqa: S603
+            [promtool, "check", "rules", str(file)], check=False, capture_output=True, text=True
+        )
+        assert run.returncode == 0, run.stderr
+
+
+def test_the_changelog_knows_the_version() -> None:
+    """The changelog has a section for the version, or for what leads up to it."""
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.search(rf"^## \[(Unreleased|{re.escape(__version__)})\]", text, re.MULTILINE)

@@ -1,0 +1,68 @@
+"""How the database finds what it is asked for: by index, whatever the tables hold."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from circleci_relay.store.statements import Many, Statements
+
+if TYPE_CHECKING:
+    from support.storing import Bench
+
+COUNTS = {"count_pending", "count_dead", "all_destinations"}
+"""What reads all there is, in the background or of tables that stay small."""
+
+SMALL = ("configs", "configs_1", "destinations")
+
+
+def _texts(statements: Statements) -> dict[str, str]:
+    texts = {}
+    for name, statement in vars(statements).items():
+        if isinstance(statement, Many):
+            texts[name] = statement._text
+        elif isinstance(statement, sa.ClauseElement):
+            text = str(statement.compile(dialect=statements._dialect))
+            texts[name] = re.sub(r"__\[POSTCOMPILE_\w+\]", "NULL", text)  # a list of values
+    return texts
+
+
+NAMES = sorted(_texts(Statements(sqlite.dialect())))
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in COUNTS])
+async def test_no_statement_reads_a_whole_table(bench: Bench, name: str) -> None:
+    """A backlog of a million must not slow down who asks for ten."""
+    text = _texts(Statements(sqlite.dialect()))[name]
+    with closing(sqlite3.connect(bench.path)) as connection:
+        plan = connection.execute("EXPLAIN QUERY PLAN " + text, [None] * text.count("?")).fetchall()
+    scans = [step[3] for step in plan if step[3].startswith("SCAN")]
+    assert [scan for scan in scans if not scan.endswith(SMALL) and "CONSTANT" not in scan] == []
+
+
+@pytest.mark.parametrize("name", ["count_pending", "count_dead"])
+async def test_counting_a_backlog_goes_by_its_index(bench: Bench, name: str) -> None:
+    """The gauges look at all that is pending, and at nothing that is done."""
+    text = _texts(Statements(sqlite.dialect()))[name]
+    with closing(sqlite3.connect(bench.path)) as connection:
+        plan = connection.execute("EXPLAIN QUERY PLAN " + text).fetchall()
+    index = f"ix_deliveries_{name.removeprefix('count_')}"
+    # Newer versions of SQLite read the index alone, older ones the rows as well.
+    assert [step[3].replace("COVERING ", "") for step in plan] == [
+        f"SCAN deliveries USING INDEX {index}"
+    ]
+
+
+def test_postgresql_can_run_them_too() -> None:
+    """Everything compiles for it: nothing that only SQLite knows has crept in."""
+    dialect = postgresql.dialect(paramstyle="format")  # type: ignore[no-untyped-call]
+    texts = _texts(Statements(dialect))
+    assert texts.keys() == set(NAMES)
+    assert "FOR UPDATE OF deliveries SKIP LOCKED" in texts["find_due"]
+    assert "ON CONFLICT (source, id) DO NOTHING" in texts["add_events"]

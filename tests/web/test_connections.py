@@ -1,0 +1,159 @@
+"""Slow, silent and too many clients."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from circleci_relay.web.connections import Limits
+from support.wire import PATH, Relay, Wire, post
+
+Begin = Callable[..., Awaitable[Relay]]
+
+
+async def test_headers_too_slow_are_408(begin: Begin) -> None:
+    """Headers that do not end in time are answered 408 and counted."""
+    relay = await begin(limits=Limits(head=0.1))
+    async with Wire(relay.listeners.hooks_address) as wire:
+        wire.send(b"POST / HTTP/1.1\r\nhost: ")
+        reply = await wire.reply()
+        assert (reply.status, list(reply.json)) == (408, ["error"])
+        assert await wire.rest() == b""
+    assert relay.value("requests_refused_total", reason="slow") == 1
+
+
+async def test_silence_is_closed(begin: Begin) -> None:
+    """A connection that never says anything is closed without an answer."""
+    relay = await begin(limits=Limits(head=0.1))
+    async with Wire(relay.listeners.hooks_address) as wire:
+        assert await wire.rest() == b""
+    assert relay.value("requests_refused_total", reason="slow") == 0
+
+
+async def test_headers_too_slow_on_a_used_connection(begin: Begin) -> None:
+    """The deadline holds for every request of a connection, from that request's first byte."""
+    relay = await begin(limits=Limits(head=0.1))
+    async with Wire(relay.listeners.hooks_address) as wire:
+        wire.send(post())
+        assert (await wire.reply()).status == 202
+        wire.send(b"POST / HT")
+        assert (await wire.reply()).status == 408
+
+
+async def test_a_body_too_slow_is_408(begin: Begin) -> None:
+    """A body that does not end in time is answered 408."""
+    relay = await begin(limits=Limits(body=0.1, linger=0.1))
+    async with Wire(relay.listeners.hooks_address) as wire:
+        wire.send(post(b"abc")[:-1])
+        reply = await wire.reply()
+        assert (reply.status, reply.headers["connection"]) == (408, "close")
+        assert await wire.rest() == b""
+    assert relay.value("requests_refused_total", reason="slow") == 1
+
+
+async def test_a_body_under_way_does_not_start_the_next_request(begin: Begin) -> None:
+    """Neither a slow body nor a slow store is mistaken for slow headers."""
+    relay = await begin(limits=Limits(head=0.1))
+    gate = relay.intake.gate = asyncio.Event()
+    asyncio.get_running_loop().call_later(0.2, gate.set)
+    async with Wire(relay.listeners.hooks_address) as wire:
+        data = post(b"abc")
+        wire.send(data[:-2])
+        await wire.writer.drain()
+        wire.send(data[-2:])
+        assert (await wire.reply()).status == 202
+
+
+async def test_idle_connections_are_closed(begin: Begin) -> None:
+    """A connection nobody uses any more is closed."""
+    relay = await begin(limits=Limits(idle=0.1))
+    async with Wire(relay.listeners.hooks_address) as wire:
+        wire.send(post())
+        assert (await wire.reply()).status == 202
+        assert await wire.rest() == b""
+
+
+async def test_one_connection_too_many_is_503(begin: Begin) -> None:
+    """Over the bound, a client is told so; those before it are served, and make room again."""
+    relay = await begin(limits=Limits(connections=1))
+    async with Wire(relay.listeners.hooks_address) as first:
+        first.send(post())
+        assert (await first.reply()).status == 202
+        async with Wire(relay.listeners.hooks_address) as second:
+            reply = await second.reply()
+            assert (reply.status, reply.headers["retry-after"]) == (503, "5")
+        first.send(post(connection="close"))
+        assert (await first.reply()).status == 202
+        assert await first.rest() == b""
+    assert (await relay.hook(post())).status == 202
+    assert relay.value("requests_refused_total", reason="connections") == 1
+
+
+async def test_a_client_that_does_not_read_loses_its_connection(relay: Relay) -> None:
+    """Answers nobody reads are not kept without bound."""
+    async with Wire(relay.listeners.hooks_address) as wire:
+        wire.writer.transport.set_write_buffer_limits(high=1 << 20)
+        wire.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        try:
+            async with asyncio.timeout(30):
+                while not wire.writer.transport.is_closing():
+                    wire.send(post(b"", path="/x") * 2000)
+                    await wire.writer.drain()
+        except ConnectionError:
+            pass
+    assert (await relay.hook(post())).status == 202
+
+
+async def test_closing_answers_what_is_under_way(begin: Begin) -> None:
+    """Requests being read or stored get their answer; idle connections and new ones do not."""
+    relay = await begin()
+    gate = relay.intake.gate = asyncio.Event()
+    address = relay.listeners.hooks_address
+    async with Wire(address) as idle, Wire(address) as stored, Wire(address) as sent:
+        stored.send(post(b"1"))
+        sent.send(post(b"12")[:-1])
+        await asyncio.wait_for(relay.intake.entered.wait(), 5)
+        closing = asyncio.ensure_future(relay.listeners.close_hooks())
+        assert await idle.rest() == b""
+        gate.set()
+        reply = await stored.reply()
+        assert (reply.status, reply.headers["connection"]) == (202, "close")
+        sent.send(b"2")
+        assert (await sent.reply()).status == 202
+        await closing
+        try:
+            async with Wire(address) as late:
+                assert await late.rest() == b""
+        except OSError:
+            pass
+    assert relay.intake.received == [b"1", b"12"]
+    async with Wire(relay.listeners.ops_address) as probe:
+        probe.send(b"GET /readyz HTTP/1.1\r\nhost: a\r\n\r\n")
+        assert (await probe.reply()).status == 200
+
+
+async def test_closing_does_not_wait_for_ever(begin: Begin) -> None:
+    """What is not answered within the time given is dropped."""
+    relay = await begin()
+    relay.intake.gate = asyncio.Event()
+    async with Wire(relay.listeners.hooks_address) as wire:
+        wire.send(post())
+        await asyncio.wait_for(relay.intake.entered.wait(), 5)
+        await relay.listeners.close_hooks(0.05)
+        assert await wire.rest() == b""
+
+
+async def test_no_version_is_told(relay: Relay) -> None:
+    """No answer names the software behind it, or its version."""
+    for address in (
+        relay.listeners.hooks_address,
+        relay.listeners.ops_address,
+        relay.listeners.admin_address,
+    ):
+        for data in (post(path="/x"), b"nonsense\r\n\r\n", post(path=PATH)):
+            async with Wire(address) as wire:
+                wire.send(data)
+                reply = await wire.reply()
+            assert b"aiohttp" not in repr(reply).encode()
+            assert reply.headers["server"] == "circleci-relay"
+            assert reply.headers["content-type"].startswith("application/json")
