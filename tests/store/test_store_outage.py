@@ -13,7 +13,7 @@ import pytest
 
 from circleci_relay.clock import ManualClock
 from circleci_relay.errors import StoreUnavailable
-from circleci_relay.store import Store, sqlite
+from circleci_relay.store import Store, sqlite, writer
 from support.storing import RecordingLanes
 
 if TYPE_CHECKING:
@@ -218,3 +218,14 @@ async def test_what_cannot_be_read_now_is_said(bench: Bench) -> None:
     with pytest.raises(StoreUnavailable):
         await bench.store.backlog()
     assert not (await bench.accept()).duplicate
+
+
+async def test_a_quiet_moment_is_used_to_move_the_log(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody waits for the copying into the database: it happens when nothing else does."""
+    monkeypatch.setattr(writer, "_QUIET", 0.0)
+    await bench.accept("chat", body=b"x" * 300_000)
+    async with asyncio.timeout(10):
+        while bench.path.stat().st_size < 300_000:  # noqa: ASYNC110 - a file tells nobody
+            await asyncio.sleep(0)

@@ -94,7 +94,7 @@ def test_faults_never_hold_what_a_variable_holds(write: Write, secret: str) -> N
         "sources:\n  a: {path: '/x', secrets: ['${env:S}', '']}\n"
         'destinations:\n  b:\n    url: ftp://${env:S}/\n    headers: {x: "${env:S}\\n"}\n'
         "    sign: {scheme: standard-webhooks, secrets: ['${env:S}']}\n"
-        "    proxy: ${env:S}\n"
+        "    proxy: ${env:S}\n    timeout: ${env:S}\n    retry: {factor: 'x${env:S}'}\n"
         "server: {admin_tokens: {t: {token: '${env:S} ${env:S}'}}}\nroutes: {r: {to: b}}\n"
     )
     with pytest.raises(ConfigError) as caught:

@@ -41,6 +41,7 @@ class Reads:
     wanted: str  #: what belongs there, for messages
     standin: Any  #: what a value that need not be known counts as
     schema: dict[str, Any]
+    discreet: bool = False  #: the parser's messages never repeat what they were given
 
     def __get_pydantic_core_schema__(
         self, source: object, handler: GetCoreSchemaHandler
@@ -58,7 +59,13 @@ class Reads:
         if isinstance(value, Scalar) and value.unknown:
             return self.standin
         if isinstance(value, str):
-            return self.parse(value)
+            try:
+                return self.parse(value)
+            except ValueError:
+                if self.discreet or not getattr(value, "expanded", False):
+                    raise
+            # A secret's variable may have come to the wrong place.
+            raise ValueError(f"does not hold, once its ${{...}} is filled in, {self.wanted}")
         if isinstance(value, type(self.standin)):
             return value  # made in code, not read from a file
         if isinstance(value, int) and not isinstance(value, bool):
@@ -203,6 +210,7 @@ _URL_SCHEMA: dict[str, Any] = {
 WebUrl = Annotated[
     str,
     Reads(
+        discreet=True,
         parse=values.web_url,
         wanted="an http or https URL",
         standin="https://unknown.invalid/",
@@ -227,6 +235,7 @@ def _secretly(parse: Callable[[str], str], made: type[SecretStr]) -> Callable[[s
 DestinationUrl = Annotated[
     SecretUrl,
     Reads(
+        discreet=True,
         parse=_secretly(values.web_url, SecretUrl),
         wanted="an http or https URL",
         standin=SecretUrl("https://unknown.invalid/"),
@@ -237,6 +246,7 @@ DestinationUrl = Annotated[
 ProxyUrl = Annotated[
     SecretUrl,
     Reads(
+        discreet=True,
         parse=_secretly(values.proxy_url, SecretUrl),
         wanted="a proxy such as http://proxy:3128",
         standin=SecretUrl("http://unknown.invalid"),
@@ -247,6 +257,7 @@ ProxyUrl = Annotated[
 HeaderValue = Annotated[
     SecretStr,
     Reads(
+        discreet=True,
         parse=_secretly(values.header_value, SecretStr),
         wanted="the header's text",
         standin=SecretStr("unknown"),
@@ -257,6 +268,7 @@ HeaderValue = Annotated[
 Token = Annotated[
     SecretStr,
     Reads(
+        discreet=True,
         parse=_secretly(values.token, SecretStr),
         wanted="a token of 16 characters or more",
         standin=SecretStr("unknown-unknown-unknown"),
@@ -269,6 +281,7 @@ UNKNOWN_SECRET = SecretStr("unknown")
 SigningSecret = Annotated[
     SecretStr,
     Reads(
+        discreet=True,
         parse=_secretly(values.secret, SecretStr),
         wanted="a secret",
         standin=UNKNOWN_SECRET,
@@ -331,6 +344,7 @@ HEADER = Reads(
 def store_url() -> Reads:
     """Where the store is; SQLite in this version."""
     return Reads(
+        discreet=True,
         parse=_store_url,
         wanted="a URL such as sqlite:///relay.db",
         standin="sqlite:///unknown.db",

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -78,7 +79,7 @@ def load(
     draft = _Drafting(reader, root, _base_of(paths)).draft()
     found = _in_order([*reader.faults, *check.faults(draft, reader)])
     if found or draft.server is None or draft.store is None:
-        raise FaultyConfig(found, reader.files.seen)
+        raise FaultyConfig(_discreet(found, reader), reader.files.seen)
     config = Config(
         server=draft.server,
         store=draft.store,
@@ -89,7 +90,7 @@ def load(
     config = secret_values.known(config, reader.revealed)
     return Loaded(
         config=config,
-        warnings=_in_order(hints.warnings(config, root)),
+        warnings=_discreet(_in_order(hints.warnings(config, root)), reader),
         files=reader.files.seen,
         digest=_digest(config, root, reader),
     )
@@ -108,6 +109,22 @@ def _in_order(faults: Iterable[Fault]) -> tuple[Fault, ...]:
         once.setdefault((fault.file, fault.line, fault.column, fault.message), fault)
     order = {file: index for index, file in enumerate(dict.fromkeys(f.file for f in once.values()))}
     return tuple(sorted(once.values(), key=lambda f: (order[f.file], f.line, f.column)))
+
+
+def _discreet(faults: Iterable[Fault], reader: Reader) -> tuple[Fault, ...]:
+    """Without what variables and files held, wherever it got to."""
+    held = sorted(
+        {value for _, value in reader.revealed if len(value) >= secret_values.SHORTEST},
+        key=len,
+        reverse=True,
+    )
+    return tuple(
+        replace(
+            fault,
+            message=reduce(lambda text, value: text.replace(value, "***"), held, fault.message),
+        )
+        for fault in faults
+    )
 
 
 def _digest(config: Config, root: Map, reader: Reader) -> str:

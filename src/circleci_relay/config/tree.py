@@ -41,18 +41,20 @@ class Spot(NamedTuple):
 class Scalar(str):
     """Text as written, after interpolation."""
 
-    __slots__ = ("base", "plain", "spot", "unknown")
+    __slots__ = ("base", "expanded", "plain", "spot", "unknown")
 
     spot: Spot
     base: Path  #: relative paths start here
     plain: bool  #: written without quotes
+    expanded: bool  #: holds what a variable or file held, and so perhaps a secret
     unknown: bool  #: holds a stand-in for a variable or file that is absent
 
     @classmethod
-    def at(cls, text: str, spot: Spot, base: Path, *, plain: bool, unknown: bool = False) -> Scalar:
-        """Make one."""
+    def at(cls, text: str, spot: Spot, base: Path, *, plain: bool) -> Scalar:
+        """Make one that stands as it was written."""
         scalar = cls(text)
-        scalar.spot, scalar.base, scalar.plain, scalar.unknown = spot, base, plain, unknown
+        scalar.expanded = scalar.unknown = False
+        scalar.spot, scalar.base, scalar.plain = spot, base, plain
         return scalar
 
 

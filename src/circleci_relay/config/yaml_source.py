@@ -233,7 +233,9 @@ class _Grower:
             return None
         spot = Spot(self._file, node.line, node.column, path)
         text, unknown = self._expand(node.text, spot) if "$" in node.text else (node.text, False)
-        return Scalar.at(text, spot, self._base, plain=node.plain, unknown=unknown)
+        scalar = Scalar.at(text, spot, self._base, plain=node.plain)
+        scalar.expanded, scalar.unknown = text != node.text, unknown
+        return scalar
 
     def _list(self, node: _Node, path: tuple[str | int, ...]) -> Seq:
         grown = Seq(Spot(self._file, node.line, node.column, path))

@@ -162,6 +162,8 @@ class Lane:
         """End the offer; *claims* are what it was used for."""
         self._reserved -= self._offered
         self._offered = 0
+        if self._is_due():
+            self._wake.set()  # the feeder found no room while the offer stood
         if self._closing:
             self._store.release(claims)
         else:
@@ -197,7 +199,7 @@ class Lane:
                 else:
                     await self._pause(due=due)
             except StoreUnavailable:
-                await self._pause(due=True)
+                await self._pause(due=True, longest=AWAY)
 
     def _is_due(self) -> bool:
         return self._backlog or (self._next_due is not None and self._next_due <= self._clock.now())
@@ -225,11 +227,15 @@ class Lane:
 
     async def _look(self) -> None:
         """Ask the store when the next delivery is due."""
-        due = await self._store.next_due(self.name)
+        try:
+            due = await self._store.next_due(self.name)
+        except StoreUnavailable:
+            self._backlog = True  # not known: look again once it can be
+            return
         if due is not None and (self._next_due is None or due < self._next_due):
             self._next_due = due
 
-    async def _pause(self, *, due: bool) -> None:
+    async def _pause(self, *, due: bool, longest: float = POLL) -> None:
         """
         Wait until woken, or until time has changed what can be done.
 
@@ -237,7 +243,7 @@ class Lane:
         between, and nobody would wake us.
         """
         now = self._clock.monotonic()
-        waits = [POLL]
+        waits = [longest]
         if not due and self._next_due is not None:
             waits.append((self._next_due - self._clock.now()) / SECOND)
         if self._held_until:
