@@ -1,0 +1,60 @@
+# Everything a person or a CI job runs. `make` alone lists the targets.
+# All paths are relative, so that the project may lie in a directory with spaces.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory --no-builtin-rules
+.PHONY: help setup check format test quick demo bench docs image lock clean
+
+BIN := .venv/bin
+COVERAGE_FLOOR := 90
+CHECKED := src tests bench scripts
+
+help:
+	@echo 'circleci-relay: what make can do'
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
+
+# Quick when nothing changed; what else needs the project runs it first.
+setup:
+	@scripts/setup
+
+demo: setup ## show the relay at work in under 30 s (STAY=1: then stay up to play with)
+	@$(BIN)/circleci-relay demo $(if $(STAY),--stay) $(ARGS)
+
+test: setup ## everything that must pass: `make check`, all tests, coverage
+	@scripts/promtool
+	@$(MAKE) check
+	@rm -f .coverage .coverage.*
+	PATH="$$PWD/.tools:$$PATH" $(BIN)/coverage run -m pytest -n 2 --durations=10 $(ARGS)
+	@$(BIN)/coverage combine -q
+	$(BIN)/coverage report --fail-under=$(COVERAGE_FLOOR)
+
+quick: setup ## the tests alone, without coverage (ARGS="tests/unit -k word")
+	@PATH="$$PWD/.tools:$$PATH" $(BIN)/python -m pytest $(ARGS)
+
+check: setup ## lint, format, types, import layers
+	$(BIN)/ruff check $(CHECKED)
+	$(BIN)/ruff format --check $(CHECKED)
+	$(BIN)/mypy $(CHECKED)
+	$(BIN)/lint-imports
+
+format: setup ## rewrite the code as `make check` wants it
+	$(BIN)/ruff check --fix $(CHECKED)
+	$(BIN)/ruff format $(CHECKED)
+
+bench: setup ## load generator, receiver, relay and a naive relay, measured side by side (ARGS=)
+	@$(BIN)/python -m bench $(ARGS)
+
+docs: setup ## write the generated pages of docs/reference again
+	@$(BIN)/python scripts/reference.py
+
+image: ## build the container image and ask it for its version
+	@scripts/image
+
+lock: setup ## resolve requirements/*.lock anew from pyproject.toml (ARGS=--upgrade)
+	@scripts/lock $(ARGS)
+
+clean: ## remove what the targets above made, the virtual environment included
+	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf build dist .coverage .coverage.*
+	find src tests bench scripts -name __pycache__ -type d -prune -exec rm -rf {} +
