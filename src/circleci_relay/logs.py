@@ -66,7 +66,7 @@ class _Redactor:
     def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
         known = self._secrets()
         if known is not self._known:
-            self._redact.know(form for secret in known for form in _forms(secret))
+            self._redact.know(known)
             self._known = known
         plain = {key: _plain(value) for key, value in event.items()}
         if not known:
@@ -85,11 +85,6 @@ class _Redactor:
         if isinstance(value, dict):
             return {self._redact(key): self._without(item) for key, item in value.items()}
         return value
-
-
-def _forms(secret: str) -> set[str]:
-    """Return *secret* as it stands, and as it is written in a `repr` and in JSON."""
-    return {secret, repr(secret)[1:-1], json.dumps(secret)[1:-1]}
 
 
 def _plain(value: Any) -> Any:

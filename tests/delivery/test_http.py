@@ -65,6 +65,13 @@ async def test_the_very_bytes_and_headers_arrive(
     }
 
 
+async def test_the_url_goes_out_as_written(clock: ManualClock, receiver: StartReceiver) -> None:
+    """A query that is encoded already, and perhaps signed, is not encoded anew."""
+    there = await receiver()
+    await attempt(clock, there.url("/in%2Fgest?sig=a%2Fb%3D&plus=+%20"))
+    assert there.requests[0].line == "POST /in%2Fgest?sig=a%2Fb%3D&plus=+%20 HTTP/1.1"
+
+
 async def test_configured_headers_are_added(clock: ManualClock, receiver: StartReceiver) -> None:
     """And replace CircleCI's where they share a name."""
     there = await receiver()

@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
 from support.receiver import Answer, Receiver, answer
 from support.shortage import FullDisk, NoWrites, Shortage, small_disk
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 StartReceiver = Callable[..., Awaitable[Receiver]]
 

@@ -6,11 +6,14 @@ import asyncio
 import os
 import random
 from collections.abc import Awaitable, Callable
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from support.ledger import Ledger, look
+from support.ledger import Ledger, look, until
 from support.program import Program, circleci, running, write_config
 from support.receiver import Answer, Receiver, answer
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 StartReceiver = Callable[..., Awaitable[Receiver]]
 
@@ -27,9 +30,7 @@ async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None
     writer.close()
 
 
-async def three_receivers(
-    receiver: StartReceiver, chance: random.Random
-) -> dict[str, Receiver]:
+async def three_receivers(receiver: StartReceiver, chance: random.Random) -> dict[str, Receiver]:
     """Start one that is healthy, one that fails at first, one that now and then hangs up."""
     forgetful: list[Answer] = [
         hang_up if chance.random() < 0.1 else answer(204) for _ in range(100 * CRASHES)
@@ -57,11 +58,9 @@ def configured(folder: Path, receivers: dict[str, Receiver]) -> Path:
     )
 
 
-async def a_moment(
-    chance: random.Random, ledger: Ledger, receivers: dict[str, Receiver]
-) -> None:
+async def a_moment(chance: random.Random, ledger: Ledger, receivers: dict[str, Receiver]) -> None:
     """Let a random number of acknowledgements or arrivals pass."""
-    some = chance.randrange(1, 250)
+    some = chance.randrange(1, 150)
     if chance.random() < 0.5:
         await ledger.more(some, 200, 202)
     else:
@@ -111,9 +110,7 @@ async def test_killed_while_it_starts(tmp_path: Path, receiver: StartReceiver) -
     )
     for trace in ("relay.db.lock", "relay.db-wal"):
         program = await Program.start(config)
-        async with asyncio.timeout(20):
-            while not (tmp_path / trace).exists():
-                await asyncio.sleep(0)
+        await until(program, (tmp_path / trace).exists, every=0.002)
         await program.kill()
     ledger = Ledger(SEED, {"success": ("healthy",)})
     async with running(config) as program, circleci(program) as sender:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
+
+from support.gate import gate
 from support.ledger import Ledger
 from support.program import Program, running, write_config
-from support.receiver import Answer, Receiver, answer
-from support.shortage import FullDisk, Shortage
+from support.receiver import Receiver, answer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from support.shortage import FullDisk, Shortage
 
 StartReceiver = Callable[..., Awaitable[Receiver]]
 
@@ -19,18 +24,6 @@ WIDTH = 4
 """How many attempts are under way at the gated destination when the store goes."""
 
 ROUTING = {"success": ("healthy",), "failed": ("healthy", "gated")}
-
-
-def gate() -> tuple[asyncio.Event, Answer]:
-    """Return what opens it, and an answer that waits for that."""
-    opened = asyncio.Event()
-
-    async def wait(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await opened.wait()
-        writer.write(answer(200, "connection: close"))
-        await writer.drain()
-
-    return opened, wait
 
 
 def configured(folder: Path, store: Path, **receivers: Receiver) -> Path:
@@ -120,13 +113,12 @@ async def test_a_crash_on_a_full_disk(
     }
     ledger = Ledger(3, ROUTING)
     config = configured(tmp_path, full_disk.folder, **receivers)
-    async with running(config) as program:
-        async with ledger.load(program, width=8):
-            await ledger.more(100, 202)
-            await receivers["gated"].wait_for(WIDTH)
-            full_disk.begin(program)
-            await ledger.more(20, 503)
-            await program.kill()
+    async with running(config) as program, ledger.load(program, width=8):
+        await ledger.more(100, 202)
+        await receivers["gated"].wait_for(WIDTH)
+        full_disk.begin(program)
+        await ledger.more(20, 503)
+        await program.kill()
     opened.set()
     refused = await Program.start(config)
     assert await refused.ended() == 1

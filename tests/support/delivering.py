@@ -115,4 +115,5 @@ async def delivering(
             yield Delivering(store, dispatcher, watch)
         finally:
             await dispatcher.stop(0.0)
+            await dispatcher.disconnect()
             await store.close()

@@ -10,14 +10,17 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
-from support.program import SECRET, CircleCI, Program, an_event, circleci
-from support.receiver import Receiver, Request
 
 from circleci_relay.circleci import signature
+from support.program import SECRET, CircleCI, Program, an_event, circleci
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from support.receiver import Receiver, Request
 
 PATIENCE = 60.0
 """Seconds after which a test gives up waiting; on an idle machine none takes ten."""
@@ -70,7 +73,7 @@ class Ledger:
         body = an_event(
             number,
             workflow={"id": "f", "name": "build", "status": status},
-            padding="é\\\"\u2028"[: number % 5] * self.random.randrange(200),
+            padding='é\\"\u2028'[: number % 5] * self.random.randrange(200),
         )
         name = json.loads(body)["id"]
         self.sent[name] = Sent(body, self._routing[status])
@@ -83,10 +86,10 @@ class Ledger:
             "content-type": "application/json",
             "circleci-signature": signature.sign(sent.body, SECRET.encode()),
         }
-        status, said, answered = 0, {}, {}
+        status, said, answered = 0, {}, False
         with suppress(aiohttp.ClientError, ConnectionError):
             async with sender.session.post(sender.url, data=sent.body, headers=headers) as response:
-                said, answered = await response.json(), dict(response.headers)
+                said, answered = await response.json(), "retry-after" in response.headers
                 status = response.status
         if status in {200, 202}:
             sent.relay_ids.add(said["event"])
@@ -94,7 +97,7 @@ class Ledger:
                 self.strange.append((status, said))
         else:
             sent.doubtful = True
-            if status and (status != 503 or "retry-after" not in answered):
+            if status and (status != 503 or not answered):
                 self.strange.append((status, said))
         async with self._changed:
             self.answers[status] += 1
@@ -183,12 +186,8 @@ class Ledger:
 
     async def emptied(self, program: Program, database: Path) -> None:
         """Wait until nothing is pending in the *database* of *program*."""
-        async with asyncio.timeout(PATIENCE):
-            while look(database, "SELECT 1 FROM deliveries WHERE state = 'pending' LIMIT 1"):
-                # Whatever ends a delivery writes a line; a settlement follows it closely.
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(0.05), program.written:
-                        await program.written.wait()
+        pending = "SELECT 1 FROM deliveries WHERE state = 'pending' LIMIT 1"
+        await until(program, lambda: not look(database, pending), every=0.05)
 
     def audit_store(self, database: Path, receivers: Mapping[str, Receiver]) -> None:
         """Check what the *database* holds once all is delivered."""
@@ -222,6 +221,15 @@ class Ledger:
         for _, webhook_id, _, _, attempts, recorded, last in deliveries:
             assert attempts == recorded == last, "every attempt is recorded, and counted once"
             assert 1 <= arrivals[webhook_id] <= attempts
+
+
+async def until(program: Program, reached: Callable[[], bool], *, every: float) -> None:
+    """Wait for what nobody tells of: looked at with each line *program* writes, or so often."""
+    async with asyncio.timeout(PATIENCE):
+        while not reached():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(every), program.written:
+                    await program.written.wait()
 
 
 def look(database: Path, sql: str) -> list[tuple[Any, ...]]:

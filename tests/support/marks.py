@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, quote_plus, unquote
+
+import yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
 
 SHORTEST = 12
 """Characters of a secret's beginning that are already a leak."""
@@ -69,3 +74,57 @@ def in_base64(secret: bytes, ahead: int) -> str:
     """Return what every base64 text of *secret* with *ahead* bytes (mod 3) before it holds."""
     encoded = base64.b64encode(bytes(ahead) + secret).decode()
     return encoded[(ahead * 8 + 5) // 6 : (ahead + len(secret)) * 8 // 6]
+
+
+def faulty(mark: Marks) -> Mapping[str, str]:
+    """Return files in which a secret stands in or beside what is wrong."""
+    good = {"sources": {"c": {"path": "/c", "secrets": [mark("beside a fault")]}}}
+
+    def destination(**settings: Any) -> str:
+        url = f"https://chat.example.com/{mark('URL beside a fault')}"
+        return yaml.safe_dump(good | {"destinations": {"chat": {"url": url} | settings}})
+
+    def secrets(written: str) -> str:
+        return f"sources:\n  c:\n    path: /c\n    secrets: {written}\n"
+
+    def token(value: object) -> str:
+        return yaml.safe_dump(good | {"server": {"admin_tokens": {"ci": value}}})
+
+    bad = mark("faulty value")
+    return {
+        "unknown key": destination(sing=bad),
+        "no duration": destination(timeout="soon", headers={"x": bad}),
+        "user in URL": destination(url=f"https://u:{bad}@chat.example.com/"),
+        "no scheme": destination(url=f"htps://chat.example.com/{bad}"),
+        "no port": destination(url=f"https://chat.example.com:{bad}/"),
+        "fragment": destination(url=f"https://chat.example.com/#{bad}"),
+        "space in URL": destination(url=f"https://chat.example.com/ {bad}"),
+        "a URL alone": yaml.safe_dump(good | {"destinations": {"chat": f"https://x/{bad}"}}),
+        "line break": destination(headers={"x": f"{bad}\n{bad}"}),
+        "not Latin": destination(headers={"x": f"{bad}\u20ac"}),
+        "headers a text": destination(headers=f"authorization: {bad}"),
+        "headers a list": destination(headers=[f"authorization: {bad}"]),
+        "unset variable": destination(headers={"x": f"Bearer {bad} ${{env:RELAY_UNSET}}"}),
+        "never closed": destination(headers={"x": f"Bearer ${{{bad}"}),
+        "default": destination(headers={"x": f"Bearer ${{env:1:-{bad}}}"}),
+        "socks": destination(proxy=f"socks5://u:{bad}@proxy"),
+        "proxy path": destination(proxy=f"http://u:{bad}@proxy/path"),
+        "whsec": destination(sign={"scheme": "standard-webhooks", "secrets": f"whsec_{bad}"}),
+        "no whsec": destination(sign={"scheme": "standard-webhooks", "secrets": bad}),
+        "sign a text": destination(sign=bad),
+        "token alone": token(bad),
+        "token with space": token({"token": f"{bad} {bad}"}),
+        "token a list": token({"token": [bad]}),
+        "store": yaml.safe_dump(good | {"store": {"url": f"mysql://u:{bad}@host/db"}}),
+        "postgresql": yaml.safe_dump(good | {"store": {"url": f"postgresql://u:{bad}@host:x/db"}}),
+        "list of maps": secrets(f"[{{{bad}: x}}]"),
+        "tag": secrets(f"!{bad} x"),
+        "anchor": secrets(f"&{bad}"),
+        "percent": secrets(f"%{bad}"),
+        "backquote": secrets(f"`{bad}"),
+        "open quote": secrets(f'"{bad}'),
+        "escape": secrets(f'"{bad}\\q"'),
+        "tab": secrets(f"\n\t- {bad}"),
+        "no colon": f"sources:\n  c:\n    path: /c\n    secrets:{bad}\n",
+        "no map": bad,
+    }

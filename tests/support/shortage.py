@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import resource
 import subprocess
-from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from support.program import Program
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from support.program import Program
 
 DISK = 48 * 1024 * 1024
 """Bytes of the disk that fills up."""
@@ -75,7 +77,15 @@ def small_disk(folder: Path, *, size: int = DISK) -> Iterator[str | None]:
     if os.geteuid() != 0:
         yield "mounting a small disk needs root"
         return
-    command = ["mount", "-t", "tmpfs", "-o", f"size={size},mode=0700", "circleci-relay", folder]
+    command = [
+        "mount",
+        "-t",
+        "tmpfs",
+        "-o",
+        f"size={size},mode=0700",
+        "circleci-relay",
+        str(folder),
+    ]
     try:
         made = subprocess.run(command, capture_output=True, check=False, text=True)  # noqa: S603
     except FileNotFoundError:

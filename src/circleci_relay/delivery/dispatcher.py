@@ -81,6 +81,9 @@ class Dispatcher:
         for task in tuple(self._closing):
             task.cancel()
         await asyncio.gather(*self._closing, return_exceptions=True)
+
+    async def disconnect(self) -> None:
+        """Close the connections of all destinations; safe whatever has been begun."""
         for sender in self._senders.values():
             await sender.close()
 

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 EXCERPT_BYTES = 4096
 """How much of a response is kept."""
 
+SPARE = 2048
+"""How much more is read: a secret that begins in what is kept must be seen whole to be hidden."""
+
 LONGEST_WAIT = 366 * 86_400.0
 """Seconds; an absurd `Retry-After` becomes this before anything is computed from it."""
 
@@ -47,7 +50,9 @@ class Sender:
     def __init__(self, destination: Destination, *, clock: Clock, redact: Redact) -> None:
         self._clock = clock
         self._redact = redact
-        self._url = URL(destination.url.get_secret_value())
+        # As written: encoding anew what is encoded already breaks signed URLs.
+        url = destination.url.get_secret_value()
+        self._url = URL(url, encoded=url.isascii())
         proxy = destination.proxy
         self._proxy = URL(proxy.get_secret_value()) if proxy else None
         self._headers = tuple(
@@ -136,14 +141,19 @@ class Sender:
     def _clean(self, excerpt: bytearray) -> bytes:
         if not excerpt:
             return b""
-        return self._redact(excerpt.decode("utf-8", "replace")).encode()[:EXCERPT_BYTES]
+        text = self._redact(excerpt.decode("utf-8", "replace"))
+        if len(excerpt) >= EXCERPT_BYTES + SPARE:
+            # The last secret may be cut off, and half of one is not known for one.
+            text = text[:-SPARE]
+        return text.encode()[:EXCERPT_BYTES]
 
 
 async def _read(response: aiohttp.ClientResponse, excerpt: bytearray) -> None:
     """Read the first bytes of the body; the rest is not worth the connection."""
     content = response.content
-    while len(excerpt) < EXCERPT_BYTES and not content.at_eof():
-        excerpt += await content.read(EXCERPT_BYTES - len(excerpt))
+    wanted = EXCERPT_BYTES + SPARE
+    while len(excerpt) < wanted and not content.at_eof():
+        excerpt += await content.read(wanted - len(excerpt))
     if not content.at_eof():
         response.close()
 

@@ -13,7 +13,7 @@ from aiohttp import web
 from circleci_relay.web import answers
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine
 
     Refused = Callable[[str], None]
     Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -91,6 +91,14 @@ class Connection(web.RequestHandler):
         self._head_done()
         began, self._began = self._began, 0.0
         return began or time.monotonic()
+
+    def _handle_request(
+        self, request: web.BaseRequest, start_time: float | None, request_handler: Handler
+    ) -> Coroutine[Any, Any, tuple[web.StreamResponse, bool]]:
+        """See aiohttp; the request is under way from here on, not from its task's first turn."""
+        # Before Python 3.12 that turn is a later one, and `finish` might come in between.
+        self._request_in_progress = True
+        return super()._handle_request(request, start_time, request_handler)
 
     def finish(self) -> None:
         """Close unless a request is under way: its answer will end the connection."""
