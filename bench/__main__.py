@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from bench.report import Pair
     from bench.run import Figures
 
-EVENTS = 20_000  #: in a run, at most
-COPIES = 40_000  #: in a run, at most
+EVENTS = 15_000  #: in a run, at most
+COPIES = 30_000  #: in a run, at most
 SECONDS = 5.0  #: of a paced run
 QUICK = 0.3  #: of the above with --quick
 LATENCY_FAN_OUT = 5

@@ -170,6 +170,22 @@ async def test_the_target_comes_from_relay_yaml(relay: Relay, a_sink: Sinks, con
     assert (arrival["path"], arrival["verified"]) == ("/webhooks/circleci", True)
 
 
+async def test_to_needs_no_address_in_relay_yaml(relay: Relay, a_sink: Sinks, config: Path) -> None:
+    """With --to, relay.yaml gives only the secret: its port may be any free one."""
+    listen_on(config, "127.0.0.1:0")
+    async with a_sink(*SIGNED) as sink:
+        to = f"{sink.url}/elsewhere"
+        source = ("--source", "circleci", "-c", str(config))
+        done = await relay("send", "ping", "--to", to, *source, env=ENV)
+        arrival = await sink.next()
+    refused = await relay("send", "ping", *source, env=ENV)
+
+    assert done.code == 0, done.err
+    assert (arrival["path"], arrival["verified"]) == ("/elsewhere", True)
+    assert refused.code == 2
+    assert "say --to URL" in refused.err
+
+
 async def test_a_named_secret_is_part_of_the_path(
     relay: Relay, a_sink: Sinks, tmp_path: Path
 ) -> None:

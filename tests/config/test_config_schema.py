@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,8 @@ def valid(document: Any) -> bool:
     return bool(VALIDATOR.is_valid(document))
 
 
-def readable(folder: str) -> list[Path]:
+@cache
+def readable(folder: str) -> tuple[Path, ...]:
     """The files that are YAML at all."""
     found = []
     for path in sorted((HERE / folder).glob("*.yaml")):
@@ -58,7 +60,7 @@ def readable(folder: str) -> list[Path]:
         except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError):
             continue
         found.append(path)
-    return found
+    return tuple(found)
 
 
 def test_the_schema_is_one() -> None:

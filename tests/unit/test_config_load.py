@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -66,6 +67,22 @@ def test_every_secret_is_known_for_redaction(write: Write) -> None:
         "signing-secret",
         "proxy-password",
     }
+
+
+@pytest.mark.parametrize(
+    ("user", "sent"),
+    [
+        ("user:proxy-password", "user:proxy-password"),
+        ("us%40er:p%3Aw%20%2F", "us@er:p:w /"),
+        ("token-alone", "token-alone:"),
+        (":password-alone", ":password-alone"),
+    ],
+)
+def test_what_a_proxy_is_sent_is_a_secret(write: Write, user: str, sent: str) -> None:
+    """A proxy that echoes its headers shows user and password in base64."""
+    text = BASE.replace("user:proxy-password@", f"{user}@")
+    known = loaded(write(text)).config.secret_values
+    assert base64.b64encode(sent.encode()).decode() in known
 
 
 def test_no_secret_is_in_repr_or_masked(write: Write) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -30,7 +30,7 @@ class Target:
     """Where to post, and what to sign with."""
 
     url: str
-    secret: bytes | None
+    secret: bytes | None = field(repr=False)
 
 
 @verb(
@@ -95,10 +95,12 @@ def send(  # noqa: PLR0913 - a parameter for each option
     bodies = [(one, read_payload(one)) for one in named for _ in range(count)]
     secret = read_secret(secret_env, secret_file)
     if to is None or (secret is None and not unsigned):
-        found = _target(config, source=source, name=name, need_secret=secret is None)
-        to = to or found.url
-        secret = secret or found.secret
-    target = Target(url=to, secret=None if unsigned else secret)
+        target = _target(config, source=source, name=name, need_secret=secret is None, to=to)
+        target = replace(target, secret=secret or target.secret)
+    else:
+        target = Target(url=to, secret=secret)
+    if unsigned:
+        target = replace(target, secret=None)
     if not same_id:
         bodies = [(one, _fresh(body)) for one, body in bodies]
     failed = asyncio.run(_send(bodies, target, verify_tls=not insecure, as_json=as_json))
@@ -153,9 +155,14 @@ def _fresh(body: bytes) -> bytes:
 
 
 def _target(
-    paths: Sequence[Path], *, source: str | None, name: str | None, need_secret: bool
+    paths: Sequence[Path],
+    *,
+    source: str | None,
+    name: str | None,
+    need_secret: bool,
+    to: str | None,
 ) -> Target:
-    """What relay.yaml says of where to post and what to sign with."""
+    """What relay.yaml says of what to sign with, and of where to post unless *to* does."""
     # The configuration brings pydantic with it; a send that does not need it does not wait for it.
     from circleci_relay.cli.loading import load_for_routes, pick_source  # noqa: PLC0415
     from circleci_relay.config import load  # noqa: PLC0415
@@ -170,7 +177,7 @@ def _target(
     secret = next((one for one in chosen.secrets if name in {None, one.name}), None)
     group = secret.group if secret is not None else ""
     return Target(
-        url=_url(config, chosen, group), secret=secret.value if secret is not None else None
+        url=to or _url(config, chosen, group), secret=secret.value if secret is not None else None
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from circleci_relay.config import values
+from circleci_relay.config.discretion import Unsaid, sayable
 from circleci_relay.config.faults import near
 from circleci_relay.config.fields import UNKNOWN_PATH
 from circleci_relay.config.files import FileError
@@ -70,9 +71,11 @@ def _server(draft: Draft) -> Iterator[Fault]:
     if server is None:
         return
     if not server.admin.loopback and not server.admin_tokens:
+        given = draft.section("server").get("admin")
+        port = "8082" if given is None or not sayable(given) else server.admin.port
         yield draft.fault(
             "is open to other machines and asks for no token; add server.admin_tokens, "
-            f"or listen on 127.0.0.1:{server.admin.port}",
+            f"or listen on 127.0.0.1:{port}",
             "server",
             "admin",
         )
@@ -97,7 +100,8 @@ def _clash(one: values.Address, other: values.Address) -> bool:
 
 def _sources(draft: Draft) -> Iterator[Fault]:
     claimed: dict[str, str] = {}
-    for name, raw in draft.section("sources").items():
+    sources = draft.section("sources")
+    for name, raw in sources.items():
         if isinstance(raw, Map):
             yield from _how_signed(draft, name, raw)
         source = draft.sources.get(name)
@@ -105,8 +109,9 @@ def _sources(draft: Draft) -> Iterator[Fault]:
             continue
         for form in _forms(source.path):
             if form in claimed:
+                other = sources.said(claimed[form])
                 yield draft.fault(
-                    f"is claimed by the source {claimed[form]} already; wanted a path of its own",
+                    f"is claimed by the source {other} already; wanted a path of its own",
                     "sources",
                     name,
                     "path",
@@ -192,19 +197,21 @@ def _says_age(settings: object) -> bool:
 
 
 def _routes(draft: Draft) -> Iterator[Fault]:
-    known = draft.section("destinations")
+    destinations = draft.section("destinations")
+    known = [name for name in destinations if not isinstance(name, Unsaid)]
     for name, raw in draft.section("routes").items():
         to = raw.get("to") if isinstance(raw, Map) else None
         named = list(enumerate(to)) if isinstance(to, Seq) else [(0, to)]
         for index, destination in named:
             if not isinstance(destination, Scalar) or destination.unknown:
                 continue
-            if destination not in known and values.NAME.fullmatch(destination):
+            if destination not in destinations and values.NAME.fullmatch(destination):
                 hint = near(destination, known) or (
-                    f"; wanted one of {', '.join(list(known)[:8])}" if known else "; there is none"
+                    f"; wanted one of {', '.join(known[:8])}" if known else "; there is none"
                 )
+                called = destination if sayable(destination) else "so"
                 yield draft.fault(
-                    f"no destination is called {destination}{hint}", "routes", name, "to", index
+                    f"no destination is called {called}{hint}", "routes", name, "to", index
                 )
 
 

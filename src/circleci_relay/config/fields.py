@@ -16,6 +16,7 @@ from pydantic import GetJsonSchemaHandler as JsonHandler
 from pydantic_core import CoreSchema, core_schema
 
 from circleci_relay.config import values
+from circleci_relay.config.discretion import shown
 from circleci_relay.config.tree import Scalar, kind
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ def choice(*allowed: str) -> Reads:
 
     def parse(text: str) -> str:
         if text not in allowed:
-            raise ValueError(f"{values.shown(text)} is none of {', '.join(allowed)}")
+            raise ValueError(f"{shown(text)} is none of {', '.join(allowed)}")
         return text
 
     return Reads(

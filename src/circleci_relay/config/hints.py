@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from circleci_relay.config.discretion import sayable
 from circleci_relay.config.faults import near
 from circleci_relay.config.match_hints import of_route
 from circleci_relay.config.tree import Map, locate, value_at
@@ -72,8 +73,10 @@ class _Hints:
                 )
             for secret in source.secrets:
                 if secret.value != secret.value.strip():
+                    known = sayable(secret.name)
+                    called = f"the secret {secret.name}" if known else "one of the secrets"
                     yield self._at(
-                        f"the secret {secret.name} begins or ends with a space or line break, "
+                        f"{called} begins or ends with a space or line break, "
                         "which counts; take it away unless CircleCI has it too",
                         "sources",
                         name,
@@ -113,7 +116,8 @@ class _Hints:
         """Routes that can never match, or match more than was meant."""
         for name, route in self._config.routes.items():
             match = route.match or {}
-            for path, message in of_route(match):
+            # The tree's own texts know whether a variable is in them.
+            for path, message in of_route(value_at(self._root, ("routes", name, "match")) or {}):
                 yield self._at(message, "routes", name, "match", *path)
             yield from self._source_names(name, match)
             if "type" not in match and "job" not in match:

@@ -36,7 +36,7 @@ def parse(text: str) -> list[Part]:
     """
     *text* as literal strings and references; only `${` and `$$` are special.
 
-    Raises `ValueError`; the message repeats a reference's name but nothing around it.
+    Raises `ValueError`; the message repeats nothing, for it may be a secret that has a ${.
     """
     parts: list[Part] = []
     at = 0
@@ -63,9 +63,9 @@ def _reference(inside: str) -> EnvRef | FileRef:
         name, dash, default = rest.partition(":-")
         if _NAME.fullmatch(name):
             return EnvRef(name, default if dash else None)
-        raise ValueError(f"{name!r} is no variable's name; wanted letters, digits and _")
+        raise ValueError("what follows env: is no variable's name; wanted letters, digits and _")
     if not colon and _NAME.fullmatch(inside):
-        raise ValueError(f"${{{inside}}} says not from where; wanted ${{env:{inside}}}")
+        raise ValueError("a ${...} that says not from where; wanted ${env:NAME}")
     raise ValueError(f"a ${{...}} that is none of {FORMS}")
 
 

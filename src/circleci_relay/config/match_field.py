@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic_core import core_schema
 
+from circleci_relay.config.discretion import UNSAID, Unsaid, sayable
 from circleci_relay.config.fields import ValueFaults
-from circleci_relay.config.tree import kind, plain
-from circleci_relay.routing import MATCH_KEYS, MatchFaults, compile_match
+from circleci_relay.config.tree import Map, Scalar, kind, plain, value_at
+from circleci_relay.routing import MATCH_KEYS, MatchFaults, PatternError, compile_match
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,10 +48,27 @@ def _match(value: object) -> dict[str, Any]:
     try:
         compile_match(raw)
     except MatchFaults as error:
-        faults += [(tuple(fault.path), fault.message) for fault in error.faults]
+        faults += [(fault.path, _discreet(value, fault)) for fault in error.faults]
     if faults:
         raise ValueFaults(faults)
     return raw
+
+
+def _discreet(match: dict[str, Any], fault: PatternError) -> str:
+    """The message without the key or value it is about, where that may be a secret."""
+    found, holder = value_at(match, fault.path), value_at(match, fault.path[:-1])
+    message = fault.message
+    if isinstance(found, Scalar) and found.expanded:
+        return "does not hold, once its ${...} is filled in, a text, glob or /regular expression/"
+    if isinstance(found, Scalar) and not sayable(found):
+        # RE2 repeats the pattern, or a part of it, after what it complains of.
+        said, takes, reason = message.replace(found, "this").partition(" RE2 takes: ")
+        return said + takes + reason.partition(": ")[0]
+    keys = [*(holder if isinstance(holder, dict) else ()), *(found if type(found) is Map else ())]
+    for each in keys:
+        if each in message and isinstance(each, Unsaid):
+            message = message.replace(each, UNSAID)
+    return message
 
 
 def _control_characters(

@@ -6,8 +6,8 @@ import itertools
 import re
 from typing import TYPE_CHECKING, Any
 
+from circleci_relay.config.discretion import sayable, shown
 from circleci_relay.config.faults import near
-from circleci_relay.config.values import shown
 from circleci_relay.matching import view_of
 from circleci_relay.model import Change, EventType, Facts
 from circleci_relay.routing import Subject, compile_match
@@ -84,7 +84,7 @@ def _status(text: str) -> str | None:
         meant = _MEANT.get(text.lower())
         hint = f"; did you mean {meant}?" if meant else near(text, WORKFLOW_STATUSES)
         known = f"; it sends {', '.join(WORKFLOW_STATUSES)}"
-        return f"CircleCI sends no status {shown(text)}{hint or known}"
+        return f"CircleCI sends no status {shown(text, 'of this name')}{hint or known}"
     return None
 
 
@@ -96,13 +96,16 @@ def _word(key: str, text: str) -> str | None:
     hint = near(text, known)
     if key == "change":
         hint = "; did you mean broken?" if text in {"failed", "error", "failure", "red"} else hint
-        return f"there is no change {shown(text)}{hint or '; there are ' + ', '.join(known)}"
-    return f"CircleCI sends no type {shown(text)}{hint}" if hint else None
+        hint = hint or f"; there are {', '.join(known)}"
+        return f"there is no change {shown(text, 'of this name')}{hint}"
+    return f"CircleCI sends no type {shown(text, 'of this name')}{hint}" if hint else None
 
 
 def _text(key: str, text: str) -> str | None:
     if key in {"branch", "tag"} and re.match(r"refs/(heads|tags)/", text):
-        return f"a {key} stands without refs/; wanted {shown(text.split('/', 2)[2])}"
+        name = text.split("/", 2)[2]
+        rest = shown(name) if sayable(text) and sayable(name) else "what follows"
+        return f"a {key} stands without refs/; wanted {rest}"
     if _regular(text):
         return None
     if text.startswith("/"):
@@ -122,9 +125,10 @@ def _combinations(match: dict[str, Any]) -> Iterator[tuple[Below, str]]:
     if types == [EventType.JOB_COMPLETED]:
         for index, text in _texts(match.get("status")):
             if _literal(text) and text in WORKFLOW_STATUSES and text not in JOB_STATUSES:
+                said = text if sayable(text) else "this"
                 yield (
                     ("status",) if index is None else ("status", index),
-                    f"no job ends as {text}, only workflows do; a job that breaks is failed",
+                    f"no job ends as {said}, only workflows do; a job that breaks is failed",
                 )
     tagged = "tag" in match and not _absent(match, "tag")
     if tagged and "branch" in match and not _absent(match, "branch"):

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from circleci_relay.config import interpolate
+from circleci_relay.config.discretion import shown, variable
 from circleci_relay.config.files import YAML_FILES, FileError, Files
 from circleci_relay.config.interpolate import EnvRef, FileRef
-from circleci_relay.config.values import shown
 from circleci_relay.config.yaml_source import MAX_BYTES, read_tree
 from circleci_relay.model import Fault
 
@@ -105,15 +105,17 @@ class Reader:
             if reference.default is not None and not value:
                 return None
             if value is None:
+                name = variable(reference.name)
                 raise ValueError(
-                    f"the variable {reference.name} is not set; set it, or give a default: "
-                    f"${{env:{reference.name}:-...}}"
+                    f"the variable {name} is not set; set it, or give a default: "
+                    f"${{env:{name}:-...}}"
                 )
             return value
         path = base / reference.path
+        file = f"the file {shown(reference.path, 'named here')}"
         try:
             return self.files.read_value(path).decode()
         except FileError as error:
-            raise ValueError(f"the file {shown(reference.path)} {error}") from None
+            raise ValueError(f"{file} {error}") from None
         except UnicodeDecodeError:
-            raise ValueError(f"the file {shown(reference.path)} is not UTF-8") from None
+            raise ValueError(f"{file} is not UTF-8") from None

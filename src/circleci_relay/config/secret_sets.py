@@ -9,6 +9,7 @@ from pydantic_core import core_schema
 
 from circleci_relay.circleci.signature import Secret
 from circleci_relay.config import values
+from circleci_relay.config.discretion import shown
 from circleci_relay.config.fields import ValueFaults, read_path
 from circleci_relay.config.files import ALL_FILES, FileError, Files
 from circleci_relay.config.tree import Scalar, kind
@@ -113,15 +114,15 @@ def _from_map(named: dict[str, Any]) -> SecretSet:
     found = []
     for name, value in named.items():
         if complaint := bad_name(name):
-            faults.append(((name,), complaint))
+            faults.append(((name,), f"{shown(name)} {complaint}"))
             continue
         many = isinstance(value, list)
         if many and not value:
             faults.append(((name,), "is an empty list; wanted a secret, or a list of them"))
         for index, item in enumerate(value if many else [value]):
             try:
-                called = name if index == 0 else f"{name}.{index + 1}"
-                found.append(Secret(name=called, group=group_of(name), value=_value(item)))
+                called = str(name) if index == 0 else f"{name}.{index + 1}"
+                found.append(Secret(name=called, group=group_of(str(name)), value=_value(item)))
             except ValueError as error:
                 faults.append(((name, index) if many else (name,), str(error)))
     if faults:
@@ -146,10 +147,7 @@ def bad_name(name: str) -> str | None:
     """What keeps *name* from being a path segment."""
     if group_of(name) and values.SEGMENT.fullmatch(name) and name not in {".", ".."}:
         return None
-    return (
-        f"{values.shown(name)} cannot be a path segment; wanted a name of letters, digits, "
-        "and any of . _ ~ -"
-    )
+    return "cannot be a path segment; wanted a name of letters, digits, and any of . _ ~ -"
 
 
 def read_directory(directory: Path, files: Files) -> tuple[list[Secret], list[str]]:
@@ -165,20 +163,24 @@ def read_directory(directory: Path, files: Files) -> tuple[list[Secret], list[st
     secrets, wrong = [], []
     for path in paths:
         if complaint := bad_name(path.name):
-            wrong.append(f"the file {complaint}")
+            wrong.append(f"{_file(path)} {complaint}")
             continue
         try:
             value = files.read_value(path)
         except FileError as error:
-            wrong.append(f"the file {values.shown(path.name)} {error}")
+            wrong.append(f"{_file(path)} {error}")
             continue
         if not value.strip():
-            wrong.append(f"the file {values.shown(path.name)} is empty; put a secret into it")
+            wrong.append(f"{_file(path)} is empty; put a secret into it")
             continue
         secrets.append(Secret(name=path.name, group=group_of(path.name), value=value))
     if not paths:
         wrong.append("this directory holds no file; put one in for each secret")
     return secrets, wrong
+
+
+def _file(path: Path) -> str:
+    return f"the file {shown(path.name, 'of some name')}"
 
 
 def unknown() -> Secret:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from urllib.parse import SplitResult
 
     from circleci_relay.config.model import Config, Destination
 
@@ -44,10 +46,7 @@ def _may_be_secret(path: tuple[str | int, ...]) -> bool:
 def _of_destination(destination: Destination) -> Iterator[str]:
     yield from _of_url(destination.url.get_secret_value())
     if destination.proxy is not None:
-        parts = urlsplit(destination.proxy.get_secret_value())
-        for word in (parts.username, parts.password):
-            if word:
-                yield from (word, unquote(word))
+        yield from _of_user(urlsplit(destination.proxy.get_secret_value()))
     for name, value in destination.headers.items():
         text = value.get_secret_value()
         if name in _HARMLESS_HEADERS or len(text) < _TELLTALE:
@@ -60,6 +59,18 @@ def _of_destination(destination: Destination) -> Iterator[str]:
         for secret in destination.sign.secrets:
             yield secret.get_secret_value()
             yield secret.get_secret_value().removeprefix("whsec_")
+
+
+def _of_user(parts: SplitResult) -> Iterator[str]:
+    """The user and password of a URL."""
+    for word in (parts.username, parts.password):
+        if word:
+            yield from (word, unquote(word))
+    if parts.username or parts.password:
+        # As it is sent, and as a proxy that echoes headers shows it; aiohttp sends Latin-1.
+        pair = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
+        for encoding in ("latin-1", "utf-8"):
+            yield base64.b64encode(pair.encode(encoding, "replace")).decode()
 
 
 def _of_url(url: str) -> Iterator[str]:

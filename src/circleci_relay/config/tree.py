@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from circleci_relay.config.discretion import said
 from circleci_relay.model import Fault
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class Spot(NamedTuple):
             file=self.file,
             line=self.line,
             column=self.column,
-            path=dotted((*self.path, *below)),
+            path=dotted((*self.path, *(said(part) for part in below))),
             message=message,
         )
 
@@ -73,6 +74,10 @@ class Map(dict[str, Value]):
         self[key] = value
         self.keys_at[key] = spot
 
+    def said(self, key: str) -> str:
+        """*key*, or what stands for it where it may be a secret."""
+        return str(self.keys_at[key].path[-1])
+
 
 class Seq(list[Value]):
     """A list; `items_at` holds the place of each item."""
@@ -92,9 +97,8 @@ def dotted(path: Iterable[str | int]) -> str:
         if isinstance(part, int):
             text += f"[{part}]"
         else:
-            plain = part.isprintable() and "." not in part and len(part) <= 80  # noqa: PLR2004
-            said = part if plain else repr(part[:80])
-            text += f".{said}" if text else said
+            quoted = repr(part) if "." in part else part
+            text += f".{quoted}" if text else quoted
     return text
 
 
@@ -139,7 +143,7 @@ def value_at(root: Value, path: Iterable[str | int]) -> Value:
 def plain(value: Value) -> Any:
     """The same in Python's own types."""
     if isinstance(value, Map):
-        return {key: plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, Seq):
         return [plain(item) for item in value]
     return str(value) if isinstance(value, str) else value

@@ -14,6 +14,8 @@ import re
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
+from circleci_relay.config.discretion import sayable, shown
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -28,7 +30,7 @@ _DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?)(ms|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZE = re.compile(r"([0-9]{1,12})(B|KiB|MiB|GiB)")
 _BYTES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
-_DECIMAL_SIZE = re.compile(r"([0-9]{1,12})\s*(k|m|g)i?b?", re.IGNORECASE)
+_DECIMAL_SIZE = re.compile(r"([0-9]{1,10})\s*(k|m|g)i?b?", re.IGNORECASE)
 _RATE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)/(s|m|h)")
 _NUMBER = re.compile(r"[-+]?[0-9]{1,15}(?:\.[0-9]{1,15})?")
 _HOST = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?")
@@ -52,11 +54,6 @@ HOP_BY_HOP = frozenset(
         "upgrade",
     }
 )
-
-
-def shown(text: str) -> str:
-    """*text* quoted for a message: cut short, control characters escaped."""
-    return repr(text if len(text) <= 60 else f"{text[:57]}...")  # noqa: PLR2004
 
 
 class Address(NamedTuple):
@@ -89,7 +86,7 @@ def duration(text: str) -> float:
     found = _DURATION.fullmatch(text)
     if not found:
         remedy = "one number and one unit of ms, s, m, h, d, such as 30s"
-        if _NUMBER.fullmatch(text):
+        if _NUMBER.fullmatch(text) and sayable(text):
             remedy = f"a unit after it, such as {text.lstrip('+-')}s"
         elif re.fullmatch(r"[0-9]+:[0-9][0-9](:[0-9][0-9])?", text):
             remedy = "seconds or minutes, such as 90s"
@@ -105,7 +102,7 @@ def size(text: str) -> int:
     found = _SIZE.fullmatch(text)
     if not found:
         remedy = "a number and B, KiB, MiB or GiB, such as 1MiB"
-        if re.fullmatch(r"[0-9]{1,12}", text):
+        if re.fullmatch(r"[0-9]{1,10}", text):
             remedy = f"a unit after it, such as {text}B"
         elif decimal := _DECIMAL_SIZE.fullmatch(text):
             remedy = f"{decimal[1]}{decimal[2].upper()}iB"
@@ -170,14 +167,16 @@ def name(text: str) -> str:
 
 def _nearest_name(text: str) -> str:
     near = re.sub(r"[^a-z0-9_-]+", "-", text.lower()).strip("-_")[:63]
-    return f"; for example {near}" if near else ""
+    return f"; for example {near}" if near and sayable(text) else ""
 
 
 def address(text: str) -> Address:
     """`host:port`, `[::1]:port`, or `:port` for every interface."""
     host, colon, digits = text.rpartition(":")
     if not colon:
-        remedy = f"; for every interface write :{text}" if text.isdecimal() else ""
+        remedy = (
+            f"; for every interface write :{text}" if text.isdecimal() and sayable(text) else ""
+        )
         raise ValueError(f"{shown(text)} has no port; wanted HOST:PORT{remedy}")
     if not re.fullmatch(r"[0-9]{1,5}", digits, re.ASCII) or int(digits) > 65535:  # noqa: PLR2004
         raise ValueError(f"{shown(text)} has no usable port; wanted a number from 1 to 65535")
@@ -209,7 +208,7 @@ def source_path(text: str) -> str:
             raise ValueError(f"{shown(text)} has an empty segment; leave out the extra /")
         if segment in {".", ".."} or not SEGMENT.fullmatch(segment):
             raise ValueError(
-                f"{shown(text)}: {shown(segment)} is no path segment; "
+                f"{shown(text)}: {shown(segment, 'a part of it')} is no path segment; "
                 f"wanted letters, digits, and any of . _ ~ -, or {SECRET_SEGMENT} as the last"
             )
     return text
@@ -286,7 +285,8 @@ def header_name(text: str) -> str:
     if lowered in {"host", "content-length"}:
         raise ValueError(f"{lowered} follows from the request itself; leave it out")
     if lowered.startswith("webhook-") or lowered == "relay-attempt":
-        raise ValueError(f"{lowered} is the relay's own; leave it out, or name it differently")
+        own = lowered if sayable(text) else "webhook-*"
+        raise ValueError(f"{own} is the relay's own; leave it out, or name it differently")
     return lowered
 
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from circleci_relay.config import traps
+from circleci_relay.config.discretion import UNSAID, Unsaid, as_key
 from circleci_relay.config.tree import Map, Scalar, Seq, Spot, Value
-from circleci_relay.config.values import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -175,7 +175,7 @@ class _Composer:
         if node is None:
             raise Unreadable(
                 *_at(event),
-                f"* begins a YAML alias, and no anchor is called {shown(event.anchor or '')}; "
+                "* begins a YAML alias, and no anchor is called so; "
                 f"if it is meant as text, {traps.QUOTE}",
             )
         if any(node is open_ for open_ in self._open):
@@ -183,6 +183,12 @@ class _Composer:
                 *_at(event), "an alias inside what it stands for; write out what is meant"
             )
         return node
+
+
+def _kind(node: _Node) -> str:
+    if node.kind == "scalar":
+        return "nothing" if node.null else "a text"
+    return f"a {node.kind}"
 
 
 def _at(event: Any) -> tuple[int, int]:
@@ -253,7 +259,9 @@ class _Grower:
             if key.plain and key.text == "<<":
                 merged.append(value)
             elif name := self._key(key, path):
-                spot = Spot(self._file, key.line, key.column, (*path, name))
+                name = as_key(name, path, _kind(value))
+                said = UNSAID if isinstance(name, Unsaid) else name
+                spot = Spot(self._file, key.line, key.column, (*path, said))
                 if name in grown.keys_at:
                     first = grown.keys_at[name]
                     self.faults.append(

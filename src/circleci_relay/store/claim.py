@@ -25,11 +25,8 @@ def claim(unit: Unit, destination: str, *, limit: int, lease: Micros) -> list[Cl
     claims: list[Claim] = []
     leases: list[tuple[Any, ...]] = []
     lost: list[dict[str, Any]] = []
-    rows = unit.connection.execute(
-        unit.statements.find_due,
-        {"whose": destination, "now": unit.now, "limit": limit},
-    )
-    for row in rows:
+    # All rows at once: fetched one by one, each would wait for the event loop's thread.
+    for row in unit.statements.find_due.read(unit.connection, (destination, unit.now, limit)):
         token = next(unit.memory.tokens)
         if row.token is not None:
             lost.append(_lost(row))

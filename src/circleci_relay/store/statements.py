@@ -32,7 +32,7 @@ from circleci_relay.store.schema import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     Insert = Callable[[sa.Table], Any]
 
@@ -41,17 +41,25 @@ param = sa.bindparam
 
 
 class Many:
-    """A statement that runs for many rows at once, each a tuple in the order of its names."""
+    """A statement for the hot path: its parameters are tuples in the order of its names."""
 
     def __init__(self, dialect: sa.Dialect, statement: Any, names: str) -> None:
-        compiled = statement.compile(dialect=dialect, column_keys=names.split())
-        if compiled.positiontup != names.split():
-            raise AssertionError(f"{compiled} takes {compiled.positiontup}, not {names}")
+        wanted = names.split()
+        compiled = statement.compile(dialect=dialect, column_keys=wanted)
+        taken = compiled.positiontup
+        if taken[: len(wanted)] != wanted:
+            raise AssertionError(f"{compiled} takes {taken}, not {names}")
         self._text = str(compiled)
+        # Such as SQLite's OFFSET, which the compiler adds behind every LIMIT.
+        self._rest = tuple(compiled.params[name] for name in taken[len(wanted) :])
 
     def run(self, connection: sa.Connection, rows: list[tuple[Any, ...]]) -> int:
         """Run it for *rows*; how many rows of the table were touched in all."""
         return connection.exec_driver_sql(self._text, rows).rowcount
+
+    def read(self, connection: sa.Connection, row: tuple[Any, ...]) -> Sequence[sa.Row[Any]]:
+        """Run it once, for *row*; all that it finds."""
+        return connection.exec_driver_sql(self._text, row + self._rest).fetchall()
 
 
 class Statements:
@@ -141,7 +149,7 @@ class Statements:
 
     def _claims(self) -> None:
         at = (d.destination == param("whose"), d.state == PENDING)
-        self.find_due = (
+        self.find_due = self._many(
             sa.select(
                 d.key,
                 d.attempts,
@@ -159,7 +167,8 @@ class Statements:
             .where(*at, d.due_at <= param("now"))
             .order_by(d.due_at)
             .limit(param("limit"))
-            .with_for_update(of=deliveries, skip_locked=True)
+            .with_for_update(of=deliveries, skip_locked=True),
+            "whose now limit",
         )
         lease = sa.update(deliveries).where(d.key == param("held"))
         self.lease = self._many(
