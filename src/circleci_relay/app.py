@@ -223,7 +223,7 @@ def _spare_collector() -> None:
     """
     Let the garbage collector pass by what start-up made, and look less often at the rest.
 
-    Walking a heap of modules and models for every 700 objects took a third of the
+    Walking a heap of modules and models for every 700 objects took a quarter of the
     processor time under load; nothing on the hot path makes cycles.
     """
     gc.collect()

@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from circleci_relay.store.statements import Many, Statements
+from circleci_relay.store.statements import Hot, HotAnyOf, Statements
 
 if TYPE_CHECKING:
     from support.storing import Bench
@@ -25,8 +25,10 @@ SMALL = ("configs", "configs_1", "destinations")
 def _texts(statements: Statements) -> dict[str, str]:
     texts = {}
     for name, statement in vars(statements).items():
-        if isinstance(statement, Many):
+        if isinstance(statement, Hot):
             texts[name] = statement._text
+        elif isinstance(statement, HotAnyOf):
+            texts[name] = statement._of(4)._text
         elif isinstance(statement, sa.ClauseElement):
             text = str(statement.compile(dialect=statements._dialect))
             texts[name] = re.sub(r"__\[POSTCOMPILE_\w+\]", "NULL", text)  # a list of values

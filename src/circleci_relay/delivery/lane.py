@@ -29,6 +29,13 @@ LEASE_MARGIN = 30.0
 POLL = 10.0
 """Seconds between two looks for what nothing announced: the lapsed leases of another process."""
 
+SOON = 5.0
+"""Seconds within which what is in hand should begin."""
+
+AHEAD = 512
+AHEAD_BYTES = 8 << 20
+"""How many deliveries, and bytes of bodies, a lane may have waiting beside those under way."""
+
 AWAY = 0.5
 """Seconds between two looks whether the store is back."""
 
@@ -71,6 +78,7 @@ class Lane:
         self._queue: asyncio.Queue[Claim] = asyncio.Queue()
         self._workers: set[asyncio.Task[None]] = set()
         self._idle = 0
+        self._pace = _Pace()
         self._in_hand = 0  # claimed: in the queue or under way
         self._reserved = 0  # room promised to a claim on its way, or to an offer
         self._offered = 0
@@ -116,16 +124,17 @@ class Lane:
     @property
     def _depth(self) -> int:
         """
-        How many deliveries may be in hand.
+        How many deliveries may be in hand: those under way, and what follows them soon.
 
-        One more for each under way keeps the workers busy over a commit; not where an
-        attempt may take so long, or the rate is so low, that leases would run out in the queue.
+        No more than can begin within a few seconds at the pace attempts have had, or
+        leases would run out in the queue; and few enough that their bodies stay small.
         """
-        depth = self.destination.concurrency
-        if self.destination.timeout < LEASE_MARGIN:
-            depth *= 2
+        width = self.destination.concurrency
+        ahead = min(width * SOON / self._pace.seconds, AHEAD, AHEAD_BYTES / self._pace.size)
         rate = self.destination.rate_limit
-        return depth if rate is None else max(1, min(depth, int(rate.rate * LEASE_MARGIN / 3)))
+        if rate is None:
+            return width + int(ahead)
+        return max(1, min(width + int(ahead), int(rate.rate * SOON)))
 
     def _blocked(self) -> bool:
         """Whether no attempt may begin for now, whatever waits."""
@@ -335,6 +344,7 @@ class Lane:
             if self._next_due is None or due < self._next_due:
                 self._next_due = due
                 self._wake.set()
+        self._pace.note(outcome.duration / SECOND, len(claim.body))
         self._series.attempts[outcome.result].inc()
         self._series.attempt_duration.observe(outcome.duration / SECOND)
         _tell(claim, outcome, decision)
@@ -384,6 +394,19 @@ class Lane:
     def _cancel(self) -> None:
         for task in (self._feeder, *self._workers):
             task.cancel()
+
+
+class _Pace:
+    """What attempts have been like: their mean duration and size, the latest weighing most."""
+
+    def __init__(self) -> None:
+        self.seconds = SOON  # until it is known, as many wait as are under way
+        self.size = 2048.0
+
+    def note(self, seconds: float, size: int) -> None:
+        """Take in one attempt."""
+        self.seconds += (max(seconds, 0.001) - self.seconds) / 8
+        self.size += (max(size, 512) - self.size) / 8
 
 
 def _tell(claim: Claim, outcome: Outcome, decision: Decision) -> None:

@@ -109,10 +109,10 @@ def _find_events(unit: Unit, intakes: Sequence[Intake]) -> dict[Identity, _Known
     for intake in intakes:
         wanted.setdefault(intake.event.source, set()).add(intake.event.id)
     return {
-        (source, row.id): _Known(row.public_id, row.body_hash)
+        (source, name): _Known(public_id, body_hash)
         for source, ids in wanted.items()
-        for row in unit.connection.execute(
-            unit.statements.find_events, {"source": source, "ids": sorted(ids)}
+        for public_id, name, body_hash in unit.statements.find_events.read(
+            unit.connection, sorted(ids), source
         )
     }
 
@@ -132,8 +132,8 @@ def _find_lines(unit: Unit, intakes: Sequence[Intake]) -> dict[Line, _Standing]:
     }
     if not wanted:
         return {}
-    rows = unit.connection.execute(unit.statements.find_lines, {"keys": sorted(wanted)})
-    return {wanted[row.key]: _Standing(row.good, row.pipeline_number, row.since) for row in rows}
+    rows = unit.statements.find_lines.read(unit.connection, sorted(wanted))
+    return {wanted[key]: _Standing(bool(good), number, since) for key, good, number, since in rows}
 
 
 def _change(intake: Intake, standings: dict[Line, _Standing]) -> Change | None:

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
 
 from circleci_relay.store.accept import accept
 from circleci_relay.store.claim import claim, release
 from circleci_relay.store.settle import settle
-from circleci_relay.store.sqlite import Nature, nature_of
+from circleci_relay.store.sqlite import Nature, nature_of, patient
 from circleci_relay.store.unit import Again, Faulty, Memory, Unit
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Iterator, Mapping
-
-    import sqlalchemy as sa
 
     from circleci_relay.clock import Clock
     from circleci_relay.model import Accepted, Claim, Intake, Micros, Settlement
@@ -82,6 +83,11 @@ class Batch:
             + len(self.steps)
         )
 
+    @property
+    def hot(self) -> bool:
+        """Whether there is anything to take in or settle."""
+        return bool(self.accepts or self.settlements) and not self.probe
+
     def singly(self) -> Iterator[Batch]:
         """The same items in the same order, a batch each."""
         for settlement in self.settlements:
@@ -129,7 +135,7 @@ class Report:
 
 
 class Runner:
-    """Runs batches on one connection; lives in the writer's thread."""
+    """Runs batches on one connection, which one thread at a time uses."""
 
     def __init__(
         self, connection: sa.Connection, statements: Statements, memory: Memory, clock: Clock
@@ -138,6 +144,7 @@ class Runner:
         self._statements = statements
         self._memory = memory
         self._clock = clock
+        self._half: _Half | None = None
 
     def run(self, batch: Batch) -> Report:
         """
@@ -190,28 +197,75 @@ class Runner:
                 raise
         raise Faulty from Again()
 
+    def begin(self, batch: Batch) -> bool:
+        """
+        Do what *batch* takes in and settles, up to the rest and the commit, which `end` does.
+
+        Called on the event loop: it touches what was written lately and waits for nothing.
+        In the thread, the two would hand the interpreter to each other at every row, which
+        cost a third of all processor time. False: nothing is done; `run` does it with care.
+        """
+        try:
+            self._half = self._first_half(batch, careful=False)
+        except Exception:  # noqa: BLE001 - `run` meets it again, and sorts it
+            self._memory.rolled_back()
+            return False
+        return True
+
+    def end(self, batch: Batch) -> Report:
+        """Do the rest of what was begun, and commit it, or run it anew with care."""
+        half, self._half = self._half, None
+        if half is None:
+            return self.run(batch)
+        try:
+            return self._second_half(half)
+        except Exception:  # noqa: BLE001 - `run` meets it again, and sorts it
+            self._memory.rolled_back()
+            return self.run(batch)
+
     def _once(self, batch: Batch, *, careful: bool) -> Report:
-        started = self._clock.monotonic()
-        report = Report()
-        room = dict(batch.room)
-        with self._connection.begin():
-            unit = Unit(
+        with patient(self._connection):
+            return self._second_half(self._first_half(batch, careful=careful))
+
+    def _first_half(self, batch: Batch, *, careful: bool) -> _Half:
+        half = _Half(batch=batch, room=dict(batch.room), started=self._clock.monotonic())
+        with self._undone_if_it_fails():
+            self._connection.begin()
+            half.unit = Unit(
                 connection=self._connection,
                 statements=self._statements,
                 memory=self._memory,
                 now=self._clock.now(),
                 careful=careful,
             )
-            self._apply(unit, batch, room, report)
+            self._take_in(half.unit, batch, half.room, half.report)
+        return half
+
+    def _second_half(self, half: _Half) -> Report:
+        batch, unit, report = half.batch, half.unit, half.report
+        with self._undone_if_it_fails():
+            self._give_out(unit, batch, report)
             unit.finish()
-        batch.room.update(room)
+            self._connection.commit()
+        batch.room.update(half.room)
         report.lost = unit.lost
         for then in unit.then:
             then()
-        report.commits.append((self._clock.monotonic() - started, batch.size))
+        report.commits.append((self._clock.monotonic() - half.started, batch.size))
         return report
 
-    def _apply(self, unit: Unit, batch: Batch, room: dict[str, int], report: Report) -> None:
+    @contextmanager
+    def _undone_if_it_fails(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            with suppress(sa.exc.SQLAlchemyError):
+                self._connection.rollback()
+            # After a failed COMMIT the line above leaves the driver's transaction open.
+            self._connection.connection.rollback()
+            raise
+
+    def _take_in(self, unit: Unit, batch: Batch, room: dict[str, int], report: Report) -> None:
         if batch.probe:
             _probe(unit)
         if batch.settlements:
@@ -227,11 +281,24 @@ class Runner:
             report.done += zip(batch.accepts, taken.accepted, strict=True)
             report.handed = taken.claims
             report.waiting = taken.waiting
+
+    def _give_out(self, unit: Unit, batch: Batch, report: Report) -> None:
         for claiming in batch.claims:
             claims = claim(unit, claiming.destination, limit=claiming.limit, lease=claiming.lease)
             report.done.append((claiming, claims))
         for doing in batch.steps:
             report.done.append((doing, doing.step(unit)))
+
+
+@dataclass(slots=True, kw_only=True)
+class _Half:
+    """A transaction that has taken in what there was, and is still to give out and commit."""
+
+    batch: Batch
+    room: dict[str, int]
+    started: float
+    unit: Unit = field(init=False)
+    report: Report = field(default_factory=Report)
 
 
 def _probe(unit: Unit) -> None:

@@ -27,23 +27,25 @@ def claim(unit: Unit, destination: str, *, limit: int, lease: Micros) -> list[Cl
     lost: list[dict[str, Any]] = []
     # All rows at once: fetched one by one, each would wait for the event loop's thread.
     for row in unit.statements.find_due.read(unit.connection, (destination, unit.now, limit)):
+        key, attempts, held, due_at, aged_from, webhook_id, event, received_at, body, headers = row
         token = next(unit.memory.tokens)
-        if row.token is not None:
-            lost.append(_lost(row))
-        before = None if row.token is None else Result.LOST.value
-        leases.append((until, row.attempts + 1, token, before, row.key))
+        if held is not None:
+            lost.append(_lost(key, attempts, due_at))
+        leases.append(
+            (until, attempts + 1, token, None if held is None else Result.LOST.value, key)
+        )
         claims.append(
             Claim(
-                delivery=row.key,
+                delivery=key,
                 token=token,
                 destination=destination,
-                attempt=row.attempts + 1,
-                event=row.public_id,
-                webhook_id=row.webhook_id or f"{row.public_id}-{destination}",
-                body=row.body,
-                headers=headers_of(row.headers),
-                received_at=row.received_at,
-                aged_from=row.aged_from,
+                attempt=attempts + 1,
+                event=event,
+                webhook_id=webhook_id or f"{event}-{destination}",
+                body=body,
+                headers=headers_of(headers),
+                received_at=received_at,
+                aged_from=aged_from,
                 lease_until=until,
             )
         )
@@ -56,11 +58,11 @@ def claim(unit: Unit, destination: str, *, limit: int, lease: Micros) -> list[Cl
     return claims
 
 
-def _lost(row: Any) -> dict[str, Any]:
+def _lost(key: int, attempts: int, lease_ended: Micros) -> dict[str, Any]:
     return {
-        "delivery": row.key,
-        "number": row.attempts,
-        "started_at": row.due_at,  # when it began is not known; this is when its lease ended
+        "delivery": key,
+        "number": attempts,
+        "started_at": lease_ended,  # when it began is not known
         "duration": 0,
         "result": Result.LOST.value,
     }

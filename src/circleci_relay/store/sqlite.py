@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
@@ -15,7 +16,7 @@ import sqlalchemy as sa
 from circleci_relay.errors import StoreRefused
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from sqlalchemy.engine.interfaces import DBAPIConnection
     from sqlalchemy.pool import ConnectionPoolEntry
@@ -154,12 +155,12 @@ def _connected(
 def _pragmas(place: Place, *, reader: bool) -> list[str]:
     # Separate connections that write and checkpoint at once can lose commits (SQLite
     # 3.7.0 to 3.51.2): the writer does both, at moments of its own choosing.
-    common = [f"busy_timeout={_BUSY_MS}", "wal_autocheckpoint=0"]
     if reader:
-        return [*common, "query_only=ON"]
+        return [f"busy_timeout={_BUSY_MS}", "wal_autocheckpoint=0", "query_only=ON"]
     limit = [] if place.max_page_count is None else [f"max_page_count={place.max_page_count}"]
     return [
-        *common,
+        f"busy_timeout={_BUSY_MS}",
+        "wal_autocheckpoint=0",
         "auto_vacuum=INCREMENTAL",  # before WAL: after it, it is ignored in silence
         "journal_mode=WAL",
         "synchronous=FULL",
@@ -189,6 +190,21 @@ def raw(connection: sa.Connection) -> sqlite3.Connection:
     driver = connection.connection.driver_connection
     assert isinstance(driver, sqlite3.Connection)  # noqa: S101 - narrows a type
     return driver
+
+
+@contextmanager
+def patient(connection: sa.Connection) -> Iterator[None]:
+    """
+    Wait a while for another program that holds the database, say to back it up.
+
+    Without this nothing waits: what runs on the event loop must not.
+    """
+    driver = raw(connection)
+    driver.execute(f"PRAGMA busy_timeout={_BUSY_MS}")
+    try:
+        yield
+    finally:
+        driver.execute("PRAGMA busy_timeout=0")
 
 
 class Checkpoints:

@@ -4,13 +4,14 @@ The statements, once for every database; here alone is chosen what differs betwe
 Each is built once, so that its text is compiled once. All are idempotent under their
 keys, save the counts: a batch whose fate is unknown may be run again.
 
-Those that run for every event and attempt are `Many`: written in Core like the rest, but
-given to the driver as text with rows of plain tuples. Core's own handling of each row
-took half of the writer's processor time, and the event loop's with it.
+Those that run for every event and attempt are `Hot`: written in Core like the rest, but
+given to the driver as text with plain tuples. Core's own handling of each statement and
+row took more than half of the writer's processor time, and the event loop's with it.
 """
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -40,7 +41,7 @@ d = deliveries.c
 param = sa.bindparam
 
 
-class Many:
+class Hot:
     """A statement for the hot path: its parameters are tuples in the order of its names."""
 
     def __init__(self, dialect: sa.Dialect, statement: Any, names: str) -> None:
@@ -54,12 +55,46 @@ class Many:
         self._rest = tuple(compiled.params[name] for name in taken[len(wanted) :])
 
     def run(self, connection: sa.Connection, rows: list[tuple[Any, ...]]) -> int:
-        """Run it for *rows*; how many rows of the table were touched in all."""
-        return connection.exec_driver_sql(self._text, rows).rowcount
+        """Run it for each of *rows*; how many rows of the table were touched in all."""
+        with closing(connection.connection.cursor()) as cursor:
+            cursor.executemany(self._text, rows)
+            return cursor.rowcount
 
-    def read(self, connection: sa.Connection, row: tuple[Any, ...]) -> Sequence[sa.Row[Any]]:
-        """Run it once, for *row*; all that it finds."""
-        return connection.exec_driver_sql(self._text, row + self._rest).fetchall()
+    def read(self, connection: sa.Connection, row: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+        """Run it once, for *row*; all that it finds, as the driver gives it."""
+        with closing(connection.connection.cursor()) as cursor:
+            cursor.execute(self._text, row + self._rest)
+            return list(cursor.fetchall())
+
+
+class HotAnyOf:
+    """A hot query for rows that match any of several values, which come last."""
+
+    def __init__(
+        self,
+        dialect: sa.Dialect,
+        query: Callable[[list[sa.BindParameter[Any]]], Any],
+        names: str = "",
+    ) -> None:
+        self._dialect = dialect
+        self._query = query
+        self._names = names
+        self._sized: dict[int, Hot] = {}
+
+    def read(
+        self, connection: sa.Connection, values: Sequence[Any], *before: Any
+    ) -> list[tuple[Any, ...]]:
+        """All that it finds for any of *values*, of which there is at least one."""
+        # Made up to a power of two with the last one, so that few texts are compiled.
+        size = 1 << (len(values) - 1).bit_length()
+        hot = self._sized.get(size) or self._sized.setdefault(size, self._of(size))
+        fill = (values[-1],) * (size - len(values))
+        return hot.read(connection, (*before, *values, *fill))
+
+    def _of(self, size: int) -> Hot:
+        names = [f"any_{number}" for number in range(size)]
+        query = self._query([param(name) for name in names])
+        return Hot(self._dialect, query, " ".join((self._names, *names)))
 
 
 class Statements:
@@ -73,8 +108,8 @@ class Statements:
         self._claims()
         self._upkeep(insert)
 
-    def _many(self, statement: Any, names: str) -> Many:
-        return Many(self._dialect, statement, names)
+    def _hot(self, statement: Any, names: str) -> Hot:
+        return Hot(self._dialect, statement, names)
 
     def _intake(self, insert: Insert) -> None:
         e = events.c
@@ -84,17 +119,21 @@ class Statements:
             .values(next=counters.c.next + param("count"))
             .returning(counters.c.next)
         )
-        self.find_events = sa.select(e.public_id, e.id, e.body_hash).where(
-            e.source == param("source"), e.id.in_(param("ids", expanding=True))
+        self.find_events = HotAnyOf(
+            self._dialect,
+            lambda ids: sa.select(e.public_id, e.id, e.body_hash).where(
+                e.source == param("source"), e.id.in_(ids)
+            ),
+            "source",
         )
         #: One too few of these inserted means that another writer was first.
-        self.add_events = self._many(
+        self.add_events = self._hot(
             insert(events).on_conflict_do_nothing(index_elements=["source", "id"]),
             "key public_id source id type received_at body_hash facts routes deliveries"
             " config_digest",
         )
-        self.add_bodies = self._many(sa.insert(bodies), "event body headers")
-        self.add_deliveries = self._many(
+        self.add_bodies = self._hot(sa.insert(bodies), "event body headers")
+        self.add_deliveries = self._hot(
             sa.insert(deliveries),
             "key event destination due_at attempts token created_at aged_from",
         )
@@ -108,19 +147,22 @@ class Statements:
                 last_duplicate_at=param("at"),
             )
         )
-        self.find_lines = (
-            sa.select(lines.c.key, lines.c.good, lines.c.pipeline_number, lines.c.since)
-            .where(lines.c.key.in_(param("keys", expanding=True)))
-            .order_by(lines.c.key)
-            .with_for_update()
+        self.find_lines = HotAnyOf(
+            self._dialect,
+            lambda keys: (
+                sa.select(lines.c.key, lines.c.good, lines.c.pipeline_number, lines.c.since)
+                .where(lines.c.key.in_(keys))
+                .order_by(lines.c.key)
+                .with_for_update()
+            ),
         )
-        self.put_lines = self._many(
+        self.put_lines = self._hot(
             _upsert(insert(lines), lines),
             "key source project workflow job branch good pipeline_number event since updated_at",
         )
 
     def _deliveries(self, insert: Insert) -> None:
-        self.put_attempts = self._many(
+        self.put_attempts = self._hot(
             _upsert(insert(attempts), attempts),
             "delivery number started_at duration result status error excerpt",
         )
@@ -128,7 +170,7 @@ class Statements:
             index_elements=["delivery", "number"]
         )
         held = (d.key == param("held"), d.token == param("with"), d.state == PENDING)
-        self.settle = self._many(
+        self.settle = self._hot(
             sa.update(deliveries).where(*held).values(token=sa.null()),
             "state due_at settled_at reason last_result last_status last_error held with",
         )
@@ -145,11 +187,11 @@ class Statements:
                 "sum_duration": minutes.c.sum_duration + add.excluded.sum_duration,
             },
         )
-        self.add_minutes = self._many(add, "minute kind name result count sum_duration")
+        self.add_minutes = self._hot(add, "minute kind name result count sum_duration")
 
     def _claims(self) -> None:
         at = (d.destination == param("whose"), d.state == PENDING)
-        self.find_due = self._many(
+        self.find_due = self._hot(
             sa.select(
                 d.key,
                 d.attempts,
@@ -171,7 +213,7 @@ class Statements:
             "whose now limit",
         )
         lease = sa.update(deliveries).where(d.key == param("held"))
-        self.lease = self._many(
+        self.lease = self._hot(
             lease.values(
                 due_at=param("until"),
                 attempts=param("number"),

@@ -80,7 +80,8 @@ class Store:
         self._ended = asyncio.Event()
         self._ended.set()
         self._writer = Writer(
-            self._commit,
+            self._begin_batch,
+            self._end_batch,
             checkpoint=self._checkpoint,
             thread=self._thread,
             clock=clock,
@@ -320,10 +321,14 @@ class Store:
             raise RuntimeError("the store is closed")
         return self._reader
 
-    def _commit(self, batch: Batch) -> Report:
+    def _begin_batch(self, batch: Batch) -> None:
+        if self._runner is not None and batch.hot:
+            self._runner.begin(batch)
+
+    def _end_batch(self, batch: Batch) -> Report:
         if self._runner is None:
             raise RuntimeError("the store is closed")
-        report = self._runner.run(batch)
+        report = self._runner.end(batch)
         report.pressing = self._checkpoints.pressing
         return report
 

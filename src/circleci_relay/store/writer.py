@@ -21,10 +21,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_MOST_ACCEPTS = 256
-_MOST_SETTLEMENTS = 1_024
+#: So many that the event loop is not kept for more than some 10 ms.
+_MOST_ACCEPTS = 64
+_MOST_SETTLEMENTS = 512
 _MOST_CLAIMS = 64
 _MOST_STEPS = 8
+_COMPANY = 0.01  #: seconds settlements wait for a commit that is made anyway
+_ENOUGH = 64  #: settlements that make a commit worth its while
 _QUIET = 0.5  #: seconds without work before the log is moved into the database
 _FIRST_PROBE = 0.05
 _LAST_PROBE = 1.0
@@ -34,14 +37,16 @@ class Writer:
     """
     Group commit.
 
-    While one batch is in the thread the next gathers, so batches grow with the load and
-    a lone event waits for nobody. Settlements and releases have no one waiting: they are
+    *begin* does what a batch takes in and settles, on the event loop; *end* does the rest
+    and commits, in the thread. Meanwhile the next batch gathers, so batches grow with the
+    load and a lone event waits for nobody. Settlements and releases have no one waiting: they are
     kept, in order and before all else, until they are durable.
     """
 
     def __init__(
         self,
-        commit: Callable[[Batch], Report],
+        begin: Callable[[Batch], None],
+        end: Callable[[Batch], Report],
         *,
         checkpoint: Callable[[], None],
         thread: ThreadPoolExecutor,
@@ -49,7 +54,8 @@ class Writer:
         lanes: Lanes,
         watch: Watch,
     ) -> None:
-        self._commit = commit
+        self._begin = begin
+        self._end = end
         self._checkpoint = checkpoint
         self._thread = thread
         self._clock = clock
@@ -64,6 +70,7 @@ class Writer:
         self._alarm = asyncio.Event()
         self._stopping = False
         self._dirty = False
+        self._owed_by = 0.0  # when settlements go into a commit of their own
         self.available = asyncio.Event()  #: set while the last commit succeeded
         self.available.set()
 
@@ -84,14 +91,22 @@ class Writer:
         self._work.set()
 
     def settle(self, settlement: Settlement) -> None:
-        """Queue the end of an attempt."""
+        """Queue the end of an attempt: nobody waits for it, so it waits for company."""
+        self._owe()
         self._settlements.append(settlement)
-        self._work.set()
 
     def release(self, claims: Iterable[Claim]) -> None:
         """Queue deliveries that go back unattempted."""
+        self._owe()
         self._releases.extend(claims)
-        self._work.set()
+
+    def _owe(self) -> None:
+        if not self.owing:
+            loop = asyncio.get_running_loop()
+            self._owed_by = loop.time() + _COMPANY
+            loop.call_at(self._owed_by, self._work.set)
+        elif len(self._settlements) == _ENOUGH:
+            self._work.set()
 
     @property
     def owing(self) -> bool:
@@ -124,7 +139,7 @@ class Writer:
         """Until there is work, tidying up when it is quiet; whether there is any."""
         while not self._has_work():
             if self._stopping:
-                return False
+                return self.owing
             self._work.clear()
             try:
                 async with asyncio.timeout(_QUIET if self._dirty else None):
@@ -135,7 +150,12 @@ class Writer:
         return True
 
     def _has_work(self) -> bool:
-        return bool(self.owing or self._accepts or self._claims or self._steps)
+        if self._accepts or self._claims or self._steps:
+            return True
+        if not self.owing:
+            return False
+        late = asyncio.get_running_loop().time() >= self._owed_by
+        return late or len(self._settlements) > _ENOUGH
 
     def _gather(self, *, probe: bool = False) -> Batch:
         batch = Batch(
@@ -162,7 +182,8 @@ class Writer:
             batch.offer = self._lanes.offer()
             batch.room = {name: offer.room for name, offer in batch.offer.items()}
         try:
-            report: Report = await self._in_thread(self._commit, batch)
+            self._begin(batch)
+            report: Report = await self._in_thread(self._end, batch)
         except BaseException:
             # The program is wrong, or told to stop: the leases lapse, the senders hear of it.
             self._abandon(batch, _unavailable())
