@@ -6,9 +6,8 @@ import hmac
 import itertools
 import json
 
-from circleci_relay.circleci import samples
-
 from bench.wire import PATH, SECRET, event_id
+from circleci_relay.circleci import samples
 
 SHAPES = (
     "gh_oauth_workflow_success",
