@@ -8,6 +8,7 @@ import gc
 import os
 import signal
 import sys
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from circleci_relay import __version__, config, logs
 from circleci_relay.clock import SystemClock
 from circleci_relay.delivery.dispatcher import Dispatcher
 from circleci_relay.delivery.tally import Tally
-from circleci_relay.errors import RelayError
+from circleci_relay.errors import RelayError, StartupError
 from circleci_relay.ingest import Ingest
 from circleci_relay.metrics import Metrics
 from circleci_relay.redaction import Redaction
@@ -27,7 +28,7 @@ from circleci_relay.upkeep import Upkeep
 from circleci_relay.web.server import Duties, Listeners
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
     from pathlib import Path
 
     from circleci_relay.clock import Clock
@@ -51,10 +52,11 @@ class Relay:
     """The whole program, built; `start` and `stop` read in the order things happen."""
 
     def __init__(
-        self, paths: Sequence[Path], loaded: Loaded, *, clock: Clock, redact: Redaction
+        self, paths: Sequence[Path], loaded: Loaded, *, seen: str, clock: Clock, redact: Redaction
     ) -> None:
         self._paths = tuple(paths)
         self._loaded = loaded
+        self._seen = seen  # the files' fingerprint, for what changes while it starts
         self._clock = clock
         self._redact = redact
         self._metrics = Metrics()
@@ -68,31 +70,51 @@ class Relay:
         stopping = asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
             self._on_signals(stopping, tasks)
+            store = await self._open_store(stopping)
+            if store is None:
+                return
+            self._store = store
+            tasks.create_task(store.run())
+            self._dispatcher.begin(store, tasks)
             try:
                 await self._start(tasks)
                 await stopping.wait()
                 await self._stop()
+            except RelayError:
+                await self._dispatcher.stop(0.0)
+                await store.close()
+                raise
             finally:
                 await self._dispatcher.disconnect()
 
-    async def _start(self, tasks: asyncio.TaskGroup) -> None:
-        """Open the store, let lanes deliver what is pending, then take in."""
-        loaded, clock, metrics = self._loaded, self._clock, self._metrics
-        self._store = await Store.open(
-            loaded.config.store.url,
-            clock=clock,
-            lanes=self._dispatcher,
-            watch=Tally(metrics),
-            on_wait=lambda words: log.warning("store_waiting", reason=words),
+    async def _open_store(self, stopping: asyncio.Event) -> Store | None:
+        """Open the store; None if told to stop while another process still has it."""
+        opening = asyncio.ensure_future(
+            Store.open(
+                self._loaded.config.store.url,
+                clock=self._clock,
+                lanes=self._dispatcher,
+                watch=Tally(self._metrics),
+                on_wait=lambda words: log.warning("store_waiting", reason=words),
+            )
         )
-        tasks.create_task(self._store.run())
-        self._dispatcher.begin(self._store, tasks)
+        told = asyncio.ensure_future(stopping.wait())
+        try:
+            await asyncio.wait({opening, told}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            opening.cancel()
+            told.cancel()
+            await asyncio.gather(opening, told, return_exceptions=True)
+        return None if opening.cancelled() else opening.result()
+
+    async def _start(self, tasks: asyncio.TaskGroup) -> None:
+        """Take in, then deliver what is pending: a port in use costs no attempt."""
+        loaded, clock, metrics = self._loaded, self._clock, self._metrics
         self._ingest = Ingest(store=self._store, metrics=metrics, clock=clock)
         self._upkeep = Upkeep(store=self._store, clock=clock, metrics=metrics)
         self._reloader = Reloader(
-            self._paths, loaded, apply=self._apply, clock=clock, metrics=metrics
+            self._paths, loaded, seen=self._seen, apply=self._apply, clock=clock, metrics=metrics
         )
-        await self._apply(loaded)
         duties = Duties(
             intake=self._ingest,
             metrics=metrics,
@@ -101,7 +123,10 @@ class Relay:
             reload=partial(self._reloader.reload, "api"),
             describe=self._describe,
         )
-        self._listeners = await Listeners.open(loaded.config.server, duties)
+        async with self._prepared(loaded) as use:
+            self._take_up(loaded)  # whoever posts finds the source at its path
+            self._listeners = await Listeners.open(loaded.config.server, duties)
+            use()
         for work in (self._upkeep.gauge(), self._upkeep.age_out(), self._reloader.watch()):
             self._background.append(tasks.create_task(work))
         self._serving = True
@@ -118,15 +143,38 @@ class Relay:
         )
 
     async def _apply(self, loaded: Loaded) -> None:
-        """Put a configuration to use, whole: what may fail comes before what changes anything."""
+        """Put a changed configuration to use, whole or not at all."""
+        if self._listeners is not None:
+            await self._listeners.configure(loaded.config.server)
+        async with self._prepared(loaded) as use:
+            if not self._serving:
+                raise StartupError("the relay is stopping")
+            use()
+
+    @asynccontextmanager
+    async def _prepared(self, loaded: Loaded) -> AsyncIterator[Callable[[], None]]:
+        """Do what may fail, and yield what then puts all lanes to use; undone if that fails."""
         wanted = loaded.config
         senders = self._dispatcher.prepare(wanted.destinations)
-        if self._listeners is not None:
-            await self._listeners.configure(wanted.server)
-        stopped = await self._store.reconcile(tuple(wanted.destinations))
-        await self._store.record_config(loaded.digest, wanted.masked())
+        try:
+            stopped = await self._store.take_up(
+                tuple(wanted.destinations), digest=loaded.digest, routes=wanted.masked()
+            )
+
+            def use() -> None:
+                self._take_up(loaded)
+                self._dispatcher.configure(wanted.destinations, senders, stopped)
+
+            yield use
+        except BaseException:
+            for sender in senders.values():
+                await sender.close()
+            raise
+
+    def _take_up(self, loaded: Loaded) -> None:
+        wanted = loaded.config
         # The old ones too: attempts under way still carry them.
-        self._redact.know(wanted.secret_values | self._loaded.config.secret_values)
+        self._redact.know(self._redact.known | wanted.secret_values)
         self._metrics.declare(
             sources={
                 name: [secret.name for secret in source.secrets]
@@ -135,7 +183,6 @@ class Relay:
             routes=wanted.routes,
             destinations=wanted.destinations,
         )
-        self._dispatcher.configure(wanted.destinations, senders, stopped)
         self._upkeep.configure(wanted)
         self._ingest.configure(wanted)
         self._loaded = loaded
@@ -203,9 +250,10 @@ def run(paths: Sequence[Path], *, log_level: str = "info", log_format: str = "au
     Raises `ConfigError` where the files are faulty.
     """
     loaded = config.load(paths)
+    seen = config.fingerprint(loaded.files)
     redact = Redaction(loaded.config.secret_values)
     logs.configure(level=log_level, format=log_format, redact=lambda: redact.known)
-    relay = Relay(paths, loaded, clock=SystemClock(), redact=redact)
+    relay = Relay(paths, loaded, seen=seen, clock=SystemClock(), redact=redact)
     status = 0
     try:
         with asyncio.Runner(loop_factory=new_event_loop) as runner:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from circleci_relay.circleci import payload, signature
-from circleci_relay.errors import BadSignature, Malformed, StoreUnavailable
+from circleci_relay.errors import BadSignature, Malformed, StoreError, StoreUnavailable
 from circleci_relay.model import Accepted, Choice, Event, Intake
 from circleci_relay.routing import Subject
 from circleci_relay.series import type_label
@@ -121,7 +121,8 @@ class Ingest:
         kind = type_label(intake.event.type)
         try:
             accepted = await self._store.accept(intake, deadline=deadline)
-        except StoreUnavailable:
+        except (StoreError, asyncio.CancelledError):
+            # Cancelled: the answer could wait no longer, say for a disk that hangs.
             series.count("unavailable", kind)
             raise
         if accepted.duplicate:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import structlog
 
 from circleci_relay import config as configuration
-from circleci_relay.errors import ConfigError, StartupError, StoreUnavailable
+from circleci_relay.errors import ConfigError, StartupError, StoreError
 from circleci_relay.model import Fault
 from circleci_relay.web.api import ReloadReport
 
@@ -41,7 +41,8 @@ class Reloader:
     Reads the files again and applies them whole, or not at all.
 
     *apply* puts a configuration to use; it raises `StartupError` before changing anything
-    where a file it names will not do.
+    where a file it names will not do. *seen* is the files' fingerprint from before they
+    were loaded: what changes while the program starts is a change.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Reloader:
         paths: Sequence[Path],
         loaded: Loaded,
         *,
+        seen: str,
         apply: Callable[[Loaded], Awaitable[None]],
         clock: Clock,
         metrics: Metrics,
@@ -62,7 +64,8 @@ class Reloader:
         self._lock = asyncio.Lock()
         self._faults: tuple[Fault, ...] = ()
         self.restart_required: tuple[str, ...] = ()  #: keys whose change waits for a restart
-        self._seen = configuration.fingerprint(loaded.files)
+        self._seen = seen
+        self._applied = True
         metrics.set_config(loaded.digest, now=clock.now())
 
     @property
@@ -127,13 +130,16 @@ class Reloader:
             before = after  # changed while it was read
         self._seen = before
         restart = needs_restart(self._started, loaded.config)
-        if loaded.digest == self._loaded.digest:
+        if loaded.digest == self._loaded.digest and self._applied:
             result: Literal["unchanged", "reloaded"] = "unchanged"
         else:
+            # Until it is through, it is not known what holds: the next one is applied anyway.
+            self._applied = False
             try:
                 await self._apply(loaded)
-            except (StartupError, StoreUnavailable) as fault:
+            except (StartupError, StoreError) as fault:
                 return ReloadReport(result="failed", faults=(self._as_fault(fault),))
+            self._applied = True
             result = "reloaded"
             self._metrics.set_config(loaded.digest, now=self._clock.now())
         self._loaded, self._seen = loaded, seen

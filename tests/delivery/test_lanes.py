@@ -105,6 +105,37 @@ async def test_a_rate_limit_is_kept_from_the_first_second(
     assert len(await there.wait_for(1)) == 1
 
 
+async def test_a_rate_slower_than_the_leases_still_delivers(
+    relay: Delivering, receiver: StartReceiver
+) -> None:
+    """What lost its lease waiting for its turn is dropped, counted, and goes at its next claim."""
+    there = await receiver()
+    await relay.configure(chat={"url": there.url(), "rate_limit": "2/s"})
+    for _ in range(2):
+        await relay.accept("chat")
+    await there.wait_for(1)
+    relay.clock.advance(60)
+    await there.wait_for(2)
+    await relay.emptied("chat")
+    assert relay.watch.lost_leases() == 1
+
+
+async def test_lowering_concurrency_leaves_someone_to_work(
+    relay: Delivering, receiver: StartReceiver
+) -> None:
+    """Attempts that end together after the change do not all leave."""
+    dead, alive = await receiver(hang), await receiver()
+    settings = {"timeout": "300ms", "retry": {"initial": "1s", "jitter": 0}, "breaker": None}
+    await relay.configure(chat={"url": dead.url(), "concurrency": 8, **settings})
+    await asyncio.gather(*(relay.accept("chat") for _ in range(30)))
+    await dead.wait_for(8)
+    await relay.configure(chat={"url": alive.url(), "concurrency": 2, **settings})
+    await relay.watch.wait_for(8)
+    relay.clock.advance(2)
+    await alive.wait_for(30)
+    await relay.emptied("chat")
+
+
 async def test_old_deliveries_are_not_starved_by_new_ones(
     relay: Delivering, receiver: StartReceiver
 ) -> None:

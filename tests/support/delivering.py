@@ -41,6 +41,16 @@ class Watcher(Tally):
         self._notices.add(notice)
         notice.add_done_callback(self._notices.discard)
 
+    def lost_leases(self) -> float:
+        """How many deliveries were dropped because their lease would run out."""
+        [sample] = [
+            sample
+            for metric in self._metrics.leases_lost_total.collect()
+            for sample in metric.samples
+            if sample.name.endswith("_total")
+        ]
+        return float(sample.value)
+
     async def _notify(self) -> None:
         async with self._changed:
             self._changed.notify_all()

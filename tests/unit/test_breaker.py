@@ -52,7 +52,10 @@ def test_a_probe_that_succeeds_closes_it() -> None:
     assert not breaker.open
 
 
-@given(st.lists(st.sampled_from(list(Result))), st.integers(1, 5))
+@given(
+    st.lists(st.sampled_from([each for each in Result if each is not Result.INTERNAL])),
+    st.integers(1, 5),
+)
 def test_it_is_open_exactly_after_enough_failures_in_a_row(
     results: list[Result], limit: int
 ) -> None:
@@ -65,3 +68,13 @@ def test_it_is_open_exactly_after_enough_failures_in_a_row(
         run = run + 1 if result in FAILURES else 0
         was_open = result in FAILURES and (was_open or run >= limit)
         assert breaker.open == was_open
+
+
+def test_a_fault_of_our_own_says_nothing() -> None:
+    """It neither counts as the destination's failure nor as its answer."""
+    breaker = Breaker(1, 30.0)
+    assert not breaker.record(Result.INTERNAL, 0.0)
+    assert not breaker.open
+    breaker.record(Result.TIMEOUT, 0.0)
+    assert not breaker.record(Result.INTERNAL, 31.0)
+    assert breaker.open

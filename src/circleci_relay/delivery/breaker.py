@@ -36,6 +36,8 @@ class Breaker:
     def record(self, result: Result, now: float) -> bool:
         """Take in how an attempt ended; return whether that opened or closed the breaker."""
         was_open = self.open
+        if result is Result.INTERNAL:
+            return False  # our own fault says nothing of the destination
         if result in FAILURES:
             self._failures += 1
             if was_open:

@@ -31,7 +31,9 @@ class Dispatcher:
         self._lanes: dict[str, Lane] = {}
         self._senders: dict[str, Sender] = {}
         self._offered: tuple[Lane, ...] = ()
-        self._closing: set[asyncio.Task[None]] = set()
+        self._retiring: set[asyncio.Task[None]] = set()  # lanes of destinations that are gone
+        self._outlived: set[asyncio.Task[None]] = set()  # senders that were replaced
+        self._stopped = False
         self._begun: tuple[Store, asyncio.TaskGroup] | None = None
 
     def begin(self, store: Store, tasks: asyncio.TaskGroup) -> None:
@@ -45,11 +47,11 @@ class Dispatcher:
         A certificate that does not load raises StartupError here, before a reload has
         changed anything.
         """
-        return {
-            name: Sender(destination, clock=self._clock, redact=self._redact)
-            for name, destination in destinations.items()
-            if name not in self._lanes or self._lanes[name].destination != destination
-        }
+        senders: dict[str, Sender] = {}
+        for name, destination in destinations.items():
+            if name not in self._lanes or self._lanes[name].destination != destination:
+                senders[name] = Sender(destination, clock=self._clock, redact=self._redact)
+        return senders
 
     def configure(
         self,
@@ -65,11 +67,14 @@ class Dispatcher:
         """
         for name in self._lanes.keys() - destinations.keys():
             lane = self._lanes.pop(name)
-            self._spawn(self._retire(lane, self._senders.pop(name)))
+            self._spawn(self._retire(lane, self._senders.pop(name)), self._retiring)
+        for name, lane in self._lanes.items():
+            lane.stopped = stopped.get(name, 0)
         for name, sender in senders.items():
             if name in self._lanes:
                 lane = self._lanes[name]
-                self._spawn(self._outlive(self._senders[name], lane.destination.timeout))
+                outlive = self._outlive(self._senders[name], lane.destination.timeout)
+                self._spawn(outlive, self._outlived)
                 lane.update(destinations[name], sender)
             else:
                 self._lanes[name] = self._open(destinations[name], sender, stopped.get(name, 0))
@@ -77,10 +82,16 @@ class Dispatcher:
 
     async def stop(self, drain: float) -> None:
         """Begin no attempt; give those under way *drain* seconds; the rest stays in the store."""
-        await asyncio.gather(*(lane.close(drain) for lane in self._lanes.values()))
-        for task in tuple(self._closing):
+        self._stopped = True
+        retiring = tuple(self._retiring)
+        await asyncio.gather(
+            *(lane.close(drain) for lane in self._lanes.values()),
+            *(asyncio.wait({task}, timeout=drain) for task in retiring),
+        )
+        closing = (*retiring, *self._outlived)
+        for task in closing:
             task.cancel()
-        await asyncio.gather(*self._closing, return_exceptions=True)
+        await asyncio.gather(*closing, return_exceptions=True)
 
     async def disconnect(self) -> None:
         """Close the connections of all destinations; safe whatever has been begun."""
@@ -132,10 +143,10 @@ class Dispatcher:
             spawn=tasks.create_task,
         )
 
-    def _spawn(self, closing: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, closing: Coroutine[Any, Any, None], among: set[asyncio.Task[None]]) -> None:
         task = self._work[1].create_task(closing)
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
+        among.add(task)
+        task.add_done_callback(among.discard)
 
     @property
     def _work(self) -> tuple[Store, asyncio.TaskGroup]:

@@ -73,6 +73,7 @@ class Lane:
         self._store = store
         self._clock = clock
         self._series = metrics.destination(destination.name)
+        self._leases_lost = metrics.leases_lost_total
         self._spawn = spawn
         self._spread = spread
         self._queue: asyncio.Queue[Claim] = asyncio.Queue()
@@ -85,6 +86,7 @@ class Lane:
         self._backlog = True  # until a claim has shown that nothing waits
         self._next_due: Micros | None = None
         self._held_until = 0.0
+        self._credit = 0  # turns at the rate limit that were taken and not used
         self._probe: Claim | None = None
         self._expedite = False
         self._closing = False
@@ -109,8 +111,10 @@ class Lane:
         self._limiter = AsyncLimiter(rate.burst, rate.burst / rate.rate) if rate else None
         breaker = destination.breaker
         self._breaker = Breaker(breaker.failures, breaker.pause) if breaker else None
+        self._credit = 0
         self._held_until = 0.0
         self._probe = None
+        self._staff()
         self._show()
         self._wake.set()
 
@@ -187,11 +191,14 @@ class Lane:
         for claim in claims:
             self._queue.put_nowait(claim)
         self._in_hand += len(claims)
+        self._staff()
+
+    def _staff(self) -> None:
+        """Have as many workers as the queue can use and `concurrency` allows."""
         wanted = self._queue.qsize() - self._idle
         for _ in range(min(wanted, self.destination.concurrency - len(self._workers))):
             worker = self._spawn(self._work())
             self._workers.add(worker)
-            worker.add_done_callback(self._workers.discard)
 
     # The feeder
 
@@ -273,18 +280,26 @@ class Lane:
     # The workers
 
     async def _work(self) -> None:
-        while len(self._workers) <= self.destination.concurrency:
-            self._idle += 1
-            try:
-                claim = await self._queue.get()
-            finally:
-                self._idle -= 1
-            try:
-                await self._turn(claim)
-            finally:
-                self._in_hand -= 1
-                if self._is_due() or self._closing:
-                    self._wake.set()
+        try:
+            while len(self._workers) <= self.destination.concurrency:
+                self._idle += 1
+                try:
+                    claim = await self._queue.get()
+                finally:
+                    self._idle -= 1
+                if len(self._workers) > self.destination.concurrency:
+                    self._queue.put_nowait(claim)  # lowered while it waited
+                    break
+                try:
+                    await self._turn(claim)
+                finally:
+                    self._in_hand -= 1
+                    if self._is_due() or self._closing:
+                        self._wake.set()
+        finally:
+            # At once: those that end together must each see that the others have.
+            if (me := asyncio.current_task()) is not None:
+                self._workers.discard(me)
 
     async def _turn(self, claim: Claim) -> None:
         try:
@@ -305,9 +320,23 @@ class Lane:
             # would be attempted again.
             await self._store.available.wait()
         if self._limiter:
-            await self._limiter.acquire()
+            if self._credit:
+                self._credit -= 1
+            else:
+                await self._limiter.acquire()
+        if self._is_ours(claim):
+            return True
+        # Whoever is claimed next may use the turn, or a rate slower than the leases are
+        # long would drop each of them after its wait.
+        self._credit += self._limiter is not None
+        return False
+
+    def _is_ours(self, claim: Claim) -> bool:
+        if self._blocked():
+            return False
         timeout = round(self.destination.timeout * SECOND)
-        if self._blocked() or self._clock.now() + timeout > claim.lease_until:
+        if self._clock.now() + timeout > claim.lease_until:
+            self._leases_lost.inc()
             return False
         if self._breaker and self._breaker.open:
             if self._probe or self._breaker.wait(self._clock.monotonic()) > 0:

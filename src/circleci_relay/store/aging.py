@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 Cursor = tuple[Micros, int]
 """How far a walk through the old events has come."""
 
+_MOST_KEYS = 10_000
+"""Values in one statement: SQLite takes 32,766 by default, and fan-out may be large."""
+
 START: Cursor = (-(2**62), 0)
 
 
@@ -77,9 +80,10 @@ def _expire(unit: Unit, rows: Sequence[Any], keep: Micros) -> Mapping[str, int]:
 
 def _drop(unit: Unit, events: list[int], deliveries: list[int]) -> None:
     run, statements = unit.connection.execute, unit.statements
-    if deliveries:
-        run(statements.drop_attempts, {"keys": deliveries})
-        run(statements.drop_deliveries, {"keys": deliveries})
+    for start in range(0, len(deliveries), _MOST_KEYS):
+        keys = deliveries[start : start + _MOST_KEYS]
+        run(statements.drop_attempts, {"keys": keys})
+        run(statements.drop_deliveries, {"keys": keys})
     if events:
         run(statements.drop_bodies, {"keys": events})
         run(statements.drop_events, {"keys": events})

@@ -154,10 +154,12 @@ class Runner:
         """
         try:
             return self._with_care(batch)
-        except Exception as error:  # noqa: BLE001 - sorted by nature, and raised again if ours
+        except Exception as error:
             nature = Nature.DATA if isinstance(error, Faulty) else nature_of(error)
             if nature is Nature.OUTAGE:
                 return Report(outage=error)
+            if not batch.size:
+                raise
             if batch.size == 1:
                 return self._alone(batch, error, nature)
         whole = Report()

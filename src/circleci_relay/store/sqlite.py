@@ -224,7 +224,7 @@ class Checkpoints:
         """Move what can be moved; a reader in the way leaves some for the next time."""
         try:
             row = raw(connection).execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-        except sqlite3.OperationalError:
+        except sqlite3.DatabaseError:
             row = None  # a full disk, say: the next commit tells, and is told of
         done = row is not None and row[0] == 0 and row[1] == row[2]
         self._looked = 0 if done else self._size()
@@ -243,7 +243,9 @@ def vacuum(connection: sa.Connection, pages: int) -> int:
     for _ in range(min(free, pages)):
         # SQLite frees a page a step, and the driver steps a statement without columns once.
         driver.execute("PRAGMA incremental_vacuum(1)")
-    return max(0, free - pages)
+    left = int(driver.execute("PRAGMA freelist_count").fetchone()[0])
+    # A database that was made anew from a dump has no such mode, and frees nothing.
+    return left if left < free else 0
 
 
 class Nature(Enum):

@@ -260,22 +260,32 @@ class Store:
         """
         return await self._do(lambda unit: standing.reconcile(unit, names))
 
+    async def take_up(
+        self, names: Collection[str], *, digest: str, routes: Any
+    ) -> Mapping[str, Micros]:
+        """`reconcile` and `record_config` in one transaction: both, or neither."""
+
+        def both(unit: Unit) -> Mapping[str, Micros]:
+            self._put_config(unit, digest, routes)
+            return standing.reconcile(unit, names)
+
+        return await self._do(both)
+
     async def record_config(self, digest: str, routes: Any) -> None:
         """Keep the masked *routes* under *digest*, which events accepted from now on name."""
+        await self._do(lambda unit: self._put_config(unit, digest, routes))
 
-        def put(unit: Unit) -> None:
-            unit.connection.execute(
-                unit.statements.put_config,
-                {
-                    "digest": digest,
-                    "routes": text(routes),
-                    "first_seen_at": unit.now,
-                    "last_seen_at": unit.now,
-                },
-            )
-            unit.then.append(lambda: setattr(unit.memory, "digest", digest))
-
-        await self._do(put)
+    def _put_config(self, unit: Unit, digest: str, routes: Any) -> None:
+        unit.connection.execute(
+            unit.statements.put_config,
+            {
+                "digest": digest,
+                "routes": text(routes),
+                "first_seen_at": unit.now,
+                "last_seen_at": unit.now,
+            },
+        )
+        unit.then.append(lambda: setattr(unit.memory, "digest", digest))
 
     # Upkeep
 

@@ -70,7 +70,7 @@ class Writer:
         self._alarm = asyncio.Event()
         self._stopping = False
         self._dirty = False
-        self._owed_by = 0.0  # when settlements go into a commit of their own
+        self._overdue = False  # whether settlements go into a commit of their own
         self.available = asyncio.Event()  #: set while the last commit succeeded
         self.available.set()
 
@@ -102,11 +102,14 @@ class Writer:
 
     def _owe(self) -> None:
         if not self.owing:
-            loop = asyncio.get_running_loop()
-            self._owed_by = loop.time() + _COMPANY
-            loop.call_at(self._owed_by, self._work.set)
+            self._overdue = False
+            asyncio.get_running_loop().call_later(_COMPANY, self._press)
         elif len(self._settlements) == _ENOUGH:
             self._work.set()
+
+    def _press(self) -> None:
+        self._overdue = True
+        self._work.set()
 
     @property
     def owing(self) -> bool:
@@ -152,10 +155,7 @@ class Writer:
     def _has_work(self) -> bool:
         if self._accepts or self._claims or self._steps:
             return True
-        if not self.owing:
-            return False
-        late = asyncio.get_running_loop().time() >= self._owed_by
-        return late or len(self._settlements) > _ENOUGH
+        return self.owing and (self._overdue or len(self._settlements) > _ENOUGH)
 
     def _gather(self, *, probe: bool = False) -> Batch:
         batch = Batch(

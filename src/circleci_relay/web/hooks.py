@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 from aiohttp import HttpVersion11, web
 
-from circleci_relay.errors import Rejected, StoreUnavailable
+from circleci_relay.errors import Rejected, StoreError
 from circleci_relay.web.answers import Answer, failure, head
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ class Hooks:
                 )
         except Rejected as fault:
             raise _Refusal(fault.status, str(fault)) from None
-        except (StoreUnavailable, TimeoutError):
+        except (StoreError, TimeoutError):
             error = "it cannot be stored now; please send it again"
             raise _Refusal(503, error, headers=RETRY_AFTER) from None
         finally:
