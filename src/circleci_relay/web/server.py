@@ -239,7 +239,8 @@ def _why(key: str, address: Address, fault: OSError) -> str:
         return f"{where}: the host cannot be resolved"
     if fault.errno == errno.EADDRINUSE:
         return f"{where} is already in use; stop what listens there or choose another port"
-    if fault.errno == errno.EADDRNOTAVAIL:
+    if fault.errno in {errno.EADDRNOTAVAIL, None}:
+        # None: asyncio of Python 3.12 and later, when none of the host's addresses is ours.
         return f"{where}: this machine does not have that address"
     if fault.errno == errno.EACCES:
         return f"{where}: no permission; ports below 1024 may need it, choose a higher one"
