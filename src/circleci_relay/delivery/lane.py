@@ -11,6 +11,8 @@ import structlog
 from aiolimiter import AsyncLimiter
 
 from circleci_relay.delivery.breaker import Breaker
+from circleci_relay.delivery.pace import SOON, Pace
+from circleci_relay.delivery.report import report
 from circleci_relay.errors import StoreUnavailable
 from circleci_relay.model import SECOND, Decision, Micros, Outcome, Result, Settlement, State
 from circleci_relay.retry import Policy
@@ -28,9 +30,6 @@ LEASE_MARGIN = 30.0
 
 POLL = 10.0
 """Seconds between two looks for what nothing announced: the lapsed leases of another process."""
-
-SOON = 5.0
-"""Seconds within which what is in hand should begin."""
 
 AHEAD = 512
 AHEAD_BYTES = 8 << 20
@@ -79,7 +78,7 @@ class Lane:
         self._queue: asyncio.Queue[Claim] = asyncio.Queue()
         self._workers: set[asyncio.Task[None]] = set()
         self._idle = 0
-        self._pace = _Pace()
+        self._pace = Pace()
         self._in_hand = 0  # claimed: in the queue or under way
         self._reserved = 0  # room promised to a claim on its way, or to an offer
         self._offered = 0
@@ -376,7 +375,7 @@ class Lane:
         self._pace.note(outcome.duration / SECOND, len(claim.body))
         self._series.attempts[outcome.result].inc()
         self._series.attempt_duration.observe(outcome.duration / SECOND)
-        _tell(claim, outcome, decision)
+        report(claim, outcome, decision)
 
     def _learn(self, outcome: Outcome) -> None:
         """Let breaker and hold see how it went."""
@@ -423,39 +422,3 @@ class Lane:
     def _cancel(self) -> None:
         for task in (self._feeder, *self._workers):
             task.cancel()
-
-
-class _Pace:
-    """What attempts have been like: their mean duration and size, the latest weighing most."""
-
-    def __init__(self) -> None:
-        self.seconds = SOON  # until it is known, as many wait as are under way
-        self.size = 2048.0
-
-    def note(self, seconds: float, size: int) -> None:
-        """Take in one attempt."""
-        self.seconds += (max(seconds, 0.001) - self.seconds) / 8
-        self.size += (max(size, 512) - self.size) / 8
-
-
-def _tell(claim: Claim, outcome: Outcome, decision: Decision) -> None:
-    """Write the one wide line of an attempt."""
-    if decision.state is State.DELIVERED:
-        write = log.debug
-    elif decision.state is State.DEAD:
-        write = log.error
-    else:
-        write = log.warning
-    write(
-        "attempt",
-        event_id=claim.event,
-        destination=claim.destination,
-        attempt=claim.attempt,
-        result=outcome.result,
-        status=outcome.status,
-        duration_ms=round(outcome.duration / 1000, 1),
-        then="retry" if decision.state is State.PENDING else decision.state,
-        retry_in_s=round(decision.delay, 3) if decision.state is State.PENDING else None,
-        reason=decision.reason,
-        error=outcome.error,
-    )
