@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import tomllib
 from pathlib import Path
@@ -26,7 +27,8 @@ def asked_for(lock: str) -> list[str]:
     data = project()
     if lock == "build.lock":
         return [str(one) for one in data["build-system"]["requires"]]
-    runtime = [*data["project"]["dependencies"], *data["project"]["optional-dependencies"]["fast"]]
+    extras = data["project"]["optional-dependencies"].values()
+    runtime = [*data["project"]["dependencies"], *itertools.chain.from_iterable(extras)]
     return runtime if lock == "runtime.lock" else [*runtime, *data["dependency-groups"]["dev"]]
 
 
