@@ -8,6 +8,7 @@ import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
 
 from circleci_relay.clock import ManualClock
+from support.postgres import Postgres, missing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,6 +18,15 @@ if TYPE_CHECKING:
 def clock() -> ManualClock:
     """A clock that moves when told."""
     return ManualClock()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL of this process's own, started for whoever asks first."""
+    if lacking := missing():
+        pytest.skip(lacking)
+    with Postgres() as server:
+        yield server
 
 
 @pytest.fixture(autouse=True)

@@ -47,6 +47,9 @@ Seconds within which a second signal is the first once more.
 `timeout`, a shell and make pass a signal on that the whole process group has had already.
 """
 
+STORE_PATIENCE = 60.0
+"""Seconds a database on the network may be away at start; then whoever supervises hears of it."""
+
 
 class Relay:
     """The whole program, built; `start` and `stop` read in the order things happen."""
@@ -96,6 +99,7 @@ class Relay:
                 lanes=self._dispatcher,
                 watch=Tally(self._metrics),
                 on_wait=lambda words: log.warning("store_waiting", reason=words),
+                patience=STORE_PATIENCE,
             )
         )
         told = asyncio.ensure_future(stopping.wait())

@@ -31,6 +31,9 @@ class Clock(Protocol):
     def wall(self) -> float:
         """Seconds since the epoch by the machine's clock, whatever was done to it."""
 
+    def agree(self, instant: Micros) -> None:
+        """Let `now` be no earlier than *instant*, which others who share a store go by."""
+
     def call_later(self, seconds: float, callback: Callable[[], object]) -> Timer:
         """Call *callback* on the running loop once *seconds* have passed on this clock."""
 
@@ -67,6 +70,10 @@ class SystemClock:
         """See `Clock`."""
         return time.time()
 
+    def agree(self, instant: Micros) -> None:
+        """See `Clock`."""
+        self._offset += max(0, instant - self.now())
+
     def call_later(self, seconds: float, callback: Callable[[], object]) -> Timer:
         """See `Clock`."""
         return asyncio.get_running_loop().call_later(seconds, callback)
@@ -95,6 +102,9 @@ class ManualClock:
     def wall(self) -> float:
         """See `Clock`."""
         return self._now / SECOND
+
+    def agree(self, instant: Micros) -> None:
+        """Stay: this clock moves only when told."""
 
     def call_later(self, seconds: float, callback: Callable[[], object]) -> Timer:
         """See `Clock`."""

@@ -56,6 +56,7 @@ class Upkeep:
         while True:
             await self._clock.sleep(AGE_OUT)
             try:
+                await self._store.agree()
                 await self.round()
             except StoreUnavailable:
                 log.info("age_out_postponed")

@@ -126,21 +126,6 @@ async def test_old_charts_and_configurations_go(bench: Bench) -> None:
     assert bench.rows("SELECT * FROM minutes") == []
 
 
-async def test_freed_pages_go_back_to_the_file_system(bench: Bench) -> None:
-    """In small steps, and only what is free."""
-    for n in range(40):
-        await bench.accept(body=b"%d" % n * 9000)
-    bench.clock.advance(20 * 3600)
-    await _walk(bench)
-    free = bench.row("PRAGMA freelist_count")["freelist_count"]
-    assert free > 50
-    left = await bench.store.vacuum(pages=20)
-    assert left == free - 20 == bench.row("PRAGMA freelist_count")["freelist_count"]
-    while await bench.store.vacuum(pages=1000):
-        pass
-    assert bench.row("PRAGMA freelist_count") == {"freelist_count": 0}
-
-
 async def test_the_longest_lease_bounds_what_start_up_looks_at(bench: Bench) -> None:
     """It is on record before any lease that long is given."""
     await bench.accept("chat")

@@ -96,7 +96,7 @@ class Delivering:
 
     async def limit_pages(self, pages: int) -> None:
         """Let the file grow to so many pages: as if a disk filled up, or had room again."""
-        driver = self.store._opened.connection.driver_connection
+        driver = self.store._link.connection.connection.driver_connection
         assert driver is not None
         await self.store._in_thread(driver.execute, f"PRAGMA max_page_count={pages}")
 

@@ -12,7 +12,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import psycopg
+from psycopg.rows import dict_row
+
 from circleci_relay.clock import ManualClock
+from circleci_relay.errors import StoreRefused
 from circleci_relay.model import (
     SECOND,
     Accepted,
@@ -30,12 +34,14 @@ from circleci_relay.model import (
     State,
 )
 from circleci_relay.store import Offer, Store
+from support.postgres import Postgres, name_in
 
 LEASE = 40 * SECOND
 HOUR = 3600 * SECOND
 MAIN = Line(source="circleci", project="gh/acme/api", workflow="build", job="", branch="main")
 DELIVERED = Decision(state=State.DELIVERED)
 FOREVER = 1e18
+SQLITE = "sqlite:///"
 _NUMBERS = itertools.count(1)
 
 
@@ -124,7 +130,6 @@ class Bench:
 
     store: Store
     url: str
-    path: Path
     clock: ManualClock
     lanes: RecordingLanes
     watch: RecordingWatch
@@ -178,11 +183,15 @@ class Bench:
         ok = Outcome(result=Result.OK, started_at=self.clock.now(), duration=1500, status=200)
         return Settlement(claim=claim, outcome=replace(ok, **outcome), decision=decision)
 
+    @property
+    def path(self) -> Path:
+        """The file of a SQLite store."""
+        assert self.url.startswith(SQLITE)
+        return Path(self.url.removeprefix(SQLITE).partition("?")[0])
+
     def rows(self, sql: str) -> list[dict[str, Any]]:
         """Look into the database behind the store's back."""
-        with closing(sqlite3.connect(self.path)) as connection:
-            connection.row_factory = sqlite3.Row
-            return [dict(row) for row in connection.execute(sql)]
+        return rows_in(self.url, sql)
 
     def row(self, sql: str) -> dict[str, Any]:
         """The one row there is."""
@@ -191,12 +200,55 @@ class Bench:
 
     def change(self, sql: str) -> None:
         """Do behind the store's back what a later version will do itself."""
-        with closing(sqlite3.connect(self.path, isolation_level=None)) as connection:
-            connection.execute("PRAGMA wal_autocheckpoint=0")
-            connection.execute(sql)
+        rows_in(self.url, sql)
+
+
+def rows_in(url: str, sql: str) -> list[dict[str, Any]]:
+    """Run a statement on the database at *url*, of whichever kind; the rows it finds."""
+    if not url.startswith(SQLITE):
+        # Writing also where a test lets nobody write.
+        options = "-c default_transaction_read_only=off"
+        with psycopg.connect(url, autocommit=True, row_factory=dict_row, options=options) as server:
+            found = server.execute(sql.encode())
+            return found.fetchall() if found.description else []
+    path = url.removeprefix(SQLITE).partition("?")[0]
+    with closing(sqlite3.connect(path, isolation_level=None)) as file:
+        file.row_factory = sqlite3.Row
+        file.execute("PRAGMA wal_autocheckpoint=0")
+        return [dict(row) for row in file.execute(sql)]
 
 
 Open = Callable[..., AbstractAsyncContextManager[Bench]]
+
+
+async def refusal(url: str) -> str:
+    """Open the store at *url*, which must not be possible; why, in one line."""
+    try:
+        store = await Store.open(url, clock=ManualClock(), lanes=RecordingLanes())
+    except StoreRefused as refused:
+        message = str(refused)
+        assert "\n" not in message
+        return message
+    await store.close()
+    raise AssertionError(f"{url} was not refused")
+
+
+async def until_back(bench: Bench) -> None:
+    """Let the clock run on until the database takes writes again."""
+    while not bench.store.available.is_set():
+        # The pauses between probes; what is further off are the limits of one under way.
+        if (wait := bench.clock.next_call) is not None and wait <= 1:
+            bench.clock.advance(max(wait, 0))
+        await asyncio.sleep(0)
+
+
+async def until_session(postgres: Postgres, url: str, state: str) -> None:
+    """Wait until a session of a store at *url* is in a *state*, which pg_stat_activity tells."""
+    where = f"datname = '{name_in(url)}' AND application_name = 'circleci-relay' AND {state}"
+    look = f"SELECT 1 FROM pg_stat_activity WHERE {where}"  # noqa: S608
+    async with asyncio.timeout(20):
+        while not await asyncio.to_thread(postgres.query, "postgres", look):
+            pass
 
 
 @asynccontextmanager
@@ -206,10 +258,9 @@ async def opened(
     """Open the store at *url*, run it, close it."""
     clock, lanes, watch = clock or ManualClock(), RecordingLanes(), RecordingWatch()
     store = await Store.open(url + options, clock=clock, lanes=lanes, watch=watch)
-    path = Path(url.removeprefix("sqlite:///"))
     async with asyncio.TaskGroup() as group:
         group.create_task(store.run())
         try:
-            yield Bench(store, url, path, clock, lanes, watch)
+            yield Bench(store, url, clock, lanes, watch)
         finally:
             await store.close()

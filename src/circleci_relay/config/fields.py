@@ -7,6 +7,7 @@ file is absent and need not be there (`check --no-secrets`), a stand-in takes it
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -342,30 +343,45 @@ HEADER = Reads(
 )
 
 
+_SQLITE = r"sqlite:///[^?#]+([?]max_page_count=[1-9][0-9]{0,9})?"
+
+
 def store_url() -> Reads:
     """Where the store is; SQLite in this version."""
     return Reads(
         discreet=True,
         parse=_store_url,
-        wanted="a URL such as sqlite:///relay.db",
+        wanted="a URL such as sqlite:///relay.db or postgresql://user:password@host/database",
         standin="sqlite:///unknown.db",
-        schema={"type": "string", "pattern": f"^(sqlite:///.+|.*{REFERENCE}.*)$"},
+        schema={
+            "type": "string",
+            "pattern": f"^({_SQLITE}|postgres(ql)?://.+|.*{REFERENCE}.*)$",
+        },
     )
 
 
 def _store_url(text: str) -> str:
     scheme, separator, rest = text.partition("://")
-    if scheme in {"postgresql", "postgres"} or scheme.startswith("postgresql+"):
-        # The one place that knows: lift it when the store speaks PostgreSQL.
-        raise ValueError("PostgreSQL is not available in this version; wanted sqlite:///PATH")
+    if scheme in {"postgresql", "postgres"} and separator:
+        if not rest.strip("/"):
+            raise ValueError("names no database; wanted postgresql://user:password@host/database")
+        return str(text)
+    if scheme.startswith(("postgresql+", "postgres+")):
+        raise ValueError("names a driver, which the relay chooses; wanted postgresql://…")
     if scheme != "sqlite" or not separator:
-        raise ValueError("is no store; wanted sqlite:///PATH, such as sqlite:///relay.db")
+        raise ValueError(
+            "is no store; wanted sqlite:///PATH, such as sqlite:///relay.db, or"
+            " postgresql://user:password@host/database"
+        )
     path = rest.removeprefix("/")
     if path and not rest.startswith("/"):
         raise ValueError("names a host; write three slashes, as in sqlite:///relay.db")
-    if "?" in path or "#" in path or "\0" in path:
-        raise ValueError("holds ? or #; wanted only a path: sqlite:///relay.db")
+    path, mark, options = path.partition("?")
+    if mark and not re.fullmatch(r"max_page_count=[1-9][0-9]{0,9}", options):
+        raise ValueError("has an unknown option; wanted only a path, or ?max_page_count=N")
+    if "#" in path or "\0" in path:
+        raise ValueError("holds #; wanted only a path: sqlite:///relay.db")
     if path in {"", ":memory:"}:
         raise ValueError("names no file, and memory outlives no crash; wanted sqlite:///PATH")
     base = text.base if isinstance(text, Scalar) else Path()
-    return f"sqlite:///{base / path}"
+    return f"sqlite:///{base / path}{mark}{options}"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, PrivateAttr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from circleci_relay.config import fields, values
 from circleci_relay.config.containers import ManyOrNone, MaybeEmpty, OneOrMany, Short
@@ -96,8 +96,9 @@ class Server(Strict):
 class StoreSettings(Strict):
     """Where events and deliveries are kept."""
 
-    url: Annotated[str, fields.store_url()] = "sqlite:///relay.db"
-    """`sqlite:///PATH`; a relative path begins where this file stands."""
+    url: Annotated[str, fields.store_url(), Field(repr=False)] = "sqlite:///relay.db"
+    """`sqlite:///PATH`; a relative path begins where this file stands. Or, for several
+    replicas, `postgresql://USER:PASSWORD@HOST/DATABASE`, with libpq's options behind `?`."""
     keep: Annotated[float, fields.duration(60, 3650 * 86400, "1m to 3650d")] = 14 * 86400.0
     """How long events and their log are kept; also the deduplication window."""
 

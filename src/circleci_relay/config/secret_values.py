@@ -32,6 +32,7 @@ def known(config: Config, revealed: Iterable[tuple[tuple[str | int, ...], str]])
     found.update(each.token.get_secret_value() for each in config.server.admin_tokens.values())
     for destination in config.destinations.values():
         found.update(_of_destination(destination))
+    found.update(_of_store(config.store.url))
     lines = {line for value in found for line in (value, value.strip(), *value.splitlines())}
     return replace(config, secret_values=frozenset(line for line in lines if len(line) >= SHORTEST))
 
@@ -59,6 +60,16 @@ def _of_destination(destination: Destination) -> Iterator[str]:
         for secret in destination.sign.secrets:
             yield secret.get_secret_value()
             yield secret.get_secret_value().removeprefix("whsec_")
+
+
+def _of_store(url: str) -> Iterator[str]:
+    """The passwords of a database; its user and host are named in messages."""
+    parts = urlsplit(url)
+    if parts.password:
+        yield from (parts.password, unquote(parts.password))
+    for name, value in parse_qsl(parts.query):
+        if name in {"password", "sslpassword"}:
+            yield value
 
 
 def _of_user(parts: SplitResult) -> Iterator[str]:

@@ -40,6 +40,8 @@ def age_out(unit: Unit, *, keep: Micros, cursor: Cursor | None, limit: int) -> A
     nor those under way. An event goes, with all that is its own, once none of its
     deliveries is pending and the last was settled more than *keep* ago.
     """
+    if not unit.database.alone(unit.connection, "age-out"):
+        return Aged(cursor=None)  # another replica is at it
     before = unit.now - keep
     after_at, after_key = cursor or START
     page = unit.connection.execute(

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import sqlalchemy as sa
-
 from circleci_relay.store.accept import accept
 from circleci_relay.store.claim import claim, release
+from circleci_relay.store.database import Database, Nature
 from circleci_relay.store.settle import settle
-from circleci_relay.store.sqlite import Nature, nature_of, patient
 from circleci_relay.store.unit import Again, Faulty, Memory, Unit
 
 if TYPE_CHECKING:
@@ -23,6 +21,7 @@ if TYPE_CHECKING:
     from circleci_relay.clock import Clock
     from circleci_relay.model import Accepted, Claim, Intake, Micros, Settlement
     from circleci_relay.store.lanes import Offer
+    from circleci_relay.store.link import Link
     from circleci_relay.store.statements import Statements
 
 _TURNS = 8
@@ -71,6 +70,7 @@ class Batch:
     offer: Mapping[str, Offer] = field(default_factory=dict)
     room: dict[str, int] = field(default_factory=dict)  #: what is left of the offer
     probe: bool = False  #: write something, whatever else there is
+    charts: bool = False  #: write the counts for the charts, whatever else there is
 
     @property
     def size(self) -> int:
@@ -135,16 +135,19 @@ class Report:
 
 
 class Runner:
-    """Runs batches on one connection, which one thread at a time uses."""
+    """Runs batches over one link, which one thread at a time uses."""
 
     def __init__(
-        self, connection: sa.Connection, statements: Statements, memory: Memory, clock: Clock
+        self, database: Database, link: Link, statements: Statements, memory: Memory, clock: Clock
     ) -> None:
-        self._connection = connection
+        self._database = database
+        self._link = link
         self._statements = statements
         self._memory = memory
         self._clock = clock
         self._half: _Half | None = None
+        self._doubt: _Half | None = None  # its COMMIT was never answered
+        self._lost = False  # whether the last failure took the connection with it
 
     def run(self, batch: Batch) -> Report:
         """
@@ -155,8 +158,8 @@ class Runner:
         try:
             return self._with_care(batch)
         except Exception as error:
-            nature = Nature.DATA if isinstance(error, Faulty) else nature_of(error)
-            if nature is Nature.OUTAGE:
+            nature = self._nature_of(error)
+            if nature in {Nature.OUTAGE, Nature.CROSSED}:
                 return Report(outage=error)
             if not batch.size:
                 raise
@@ -168,6 +171,9 @@ class Runner:
             if whole.outage is not None:
                 break
         return whole
+
+    def _nature_of(self, error: Exception) -> Nature:
+        return Nature.DATA if isinstance(error, Faulty) else self._database.nature_of(error)
 
     def _alone(self, batch: Batch, error: Exception, nature: Nature) -> Report:
         if nature is Nature.BUG:
@@ -188,16 +194,66 @@ class Runner:
         return Report(failed=[(item, error) for item in waiting])
 
     def _with_care(self, batch: Batch) -> Report:
-        """Run again what another writer crossed, or what must be looked at row by row."""
+        """
+        Run again what another writer crossed, or what must be looked at row by row.
+
+        After a connection was lost, once more over a new one: if that cannot be had, the
+        database is away.
+        """
+        renewed = False
         for turn in range(_TURNS):
             try:
+                if self._doubt is not None and (known := self._find_out(batch)) is not None:
+                    return known
                 return self._once(batch, careful=turn > 0)
             except Again:
-                self._memory.rolled_back()
-            except BaseException:
-                self._memory.rolled_back()
-                raise
+                continue
+            except Exception as error:
+                if self._nature_of(error) is Nature.CROSSED and turn + 1 < _TURNS:
+                    continue
+                if renewed or not self._lost:
+                    raise
+                renewed = True
         raise Faulty from Again()
+
+    def _find_out(self, batch: Batch) -> Report | None:
+        """
+        Learn what became of a transaction whose COMMIT was never answered.
+
+        None: nothing, and *batch* holds all of it that is still owed. Otherwise it is
+        done, and the rest of *batch* with it.
+        """
+        half = self._doubt
+        if half is None:
+            return None
+        with self._undone_if_it_fails():
+            committed = self._database.committed(self._link.connection, half.mark or "")
+        self._doubt = None
+        if not committed:
+            return None
+        done = self._conclude(half)
+        if batch is half.batch:
+            return done
+        # Its senders were told that it is not known to be stored. What it settled is not
+        # owed any more; what it took in hand nobody attempts.
+        settled = {id(each) for each in half.batch.settlements}
+        released = {id(each) for each in half.batch.releases}
+        taken = [*done.handed, *_claimed(done)]
+        batch = dataclasses.replace(
+            batch,
+            settlements=[each for each in batch.settlements if id(each) not in settled],
+            releases=[each for each in batch.releases if id(each) not in released] + taken,
+        )
+        report = Report(
+            held=done.held,
+            fenced=done.fenced,
+            released=done.released,
+            waiting=done.waiting | {claim.destination for claim in taken},
+            lost=done.lost,
+            commits=done.commits,
+        )
+        report.add(self.run(batch))
+        return report
 
     def begin(self, batch: Batch) -> bool:
         """
@@ -210,7 +266,6 @@ class Runner:
         try:
             self._half = self._first_half(batch, careful=False)
         except Exception:  # noqa: BLE001 - `run` meets it again, and sorts it
-            self._memory.rolled_back()
             return False
         return True
 
@@ -222,38 +277,64 @@ class Runner:
         try:
             return self._second_half(half)
         except Exception:  # noqa: BLE001 - `run` meets it again, and sorts it
-            self._memory.rolled_back()
             return self.run(batch)
 
+    def abandon(self) -> None:
+        """Take back what was begun and, since `Store.run` was cancelled, never ended."""
+        if self._half is not None:
+            self._half = None
+            self._memory.rolled_back()
+            self._link.undo()
+
     def _once(self, batch: Batch, *, careful: bool) -> Report:
-        with patient(self._connection):
+        with self._undone_if_it_fails():
+            connection = self._link.connection
+        with self._database.patient(connection):
             return self._second_half(self._first_half(batch, careful=careful))
 
     def _first_half(self, batch: Batch, *, careful: bool) -> _Half:
         half = _Half(batch=batch, room=dict(batch.room), started=self._clock.monotonic())
         with self._undone_if_it_fails():
-            self._connection.begin()
+            connection = self._link.connection
+            connection.begin()
             half.unit = Unit(
-                connection=self._connection,
+                connection=connection,
+                database=self._database,
                 statements=self._statements,
                 memory=self._memory,
                 now=self._clock.now(),
                 careful=careful,
+                charts_now=batch.charts,
             )
             self._take_in(half.unit, batch, half.room, half.report)
         return half
 
     def _second_half(self, half: _Half) -> Report:
-        batch, unit, report = half.batch, half.unit, half.report
         with self._undone_if_it_fails():
-            self._give_out(unit, batch, report)
-            unit.finish()
-            self._connection.commit()
-        batch.room.update(half.room)
-        report.lost = unit.lost
-        for then in unit.then:
+            self._give_out(half.unit, half.batch, half.report)
+            half.unit.finish()
+            half.mark = self._database.mark(half.unit.connection)
+        self._commit(half)
+        return self._conclude(half)
+
+    def _commit(self, half: _Half) -> None:
+        try:
+            with self._undone_if_it_fails():
+                half.unit.connection.commit()
+        except BaseException:
+            # Unless the server hung up, it said itself that it came to nothing.
+            if self._lost and half.mark is not None:
+                self._doubt = half
+            raise
+
+    def _conclude(self, half: _Half) -> Report:
+        """What is known once it is committed."""
+        report = half.report
+        half.batch.room.update(half.room)
+        report.lost = half.unit.lost
+        for then in half.unit.then:
             then()
-        report.commits.append((self._clock.monotonic() - half.started, batch.size))
+        report.commits.append((self._clock.monotonic() - half.started, half.batch.size))
         return report
 
     @contextmanager
@@ -261,10 +342,8 @@ class Runner:
         try:
             yield
         except BaseException:
-            with suppress(sa.exc.SQLAlchemyError):
-                self._connection.rollback()
-            # After a failed COMMIT the line above leaves the driver's transaction open.
-            self._connection.connection.rollback()
+            self._memory.rolled_back()
+            self._lost = self._link.undo()
             raise
 
     def _take_in(self, unit: Unit, batch: Batch, room: dict[str, int], report: Report) -> None:
@@ -299,8 +378,13 @@ class _Half:
     batch: Batch
     room: dict[str, int]
     started: float
+    mark: str | None = None  #: the transaction's name, where its fate can be asked
     unit: Unit = field(init=False)
     report: Report = field(default_factory=Report)
+
+
+def _claimed(report: Report) -> list[Claim]:
+    return [claim for item, value in report.done if isinstance(item, Claiming) for claim in value]
 
 
 def _probe(unit: Unit) -> None:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from circleci_relay.errors import StoreRefused
+from circleci_relay.store.schema import meta, metadata
 
 if TYPE_CHECKING:
-    from circleci_relay.store.sqlite import Place
+    from circleci_relay.store.database import Database
 
 HEAD = "0001"
 """The newest migration this program knows; their names sort as they follow each other."""
@@ -19,32 +20,84 @@ SCHEMA = 1
 """Raised by each migration after which programs that know only lower numbers must not write."""
 
 
-def revision(engine: sa.Engine, place: Place) -> str | None:
-    """
-    What the database was last migrated to; None if it is empty.
+COPYING = "copying_from"
+"""Stands in `meta` for as long as what is copied there is not complete."""
 
-    Only reads: a database this program must not use is left as it is.
+
+def revision(connection: sa.Connection, title: str, *, unfinished: bool = False) -> str | None:
     """
-    with engine.connect() as connection:
-        tables = set(sa.inspect(connection).get_table_names())
-        if not tables:
-            return None
-        if not {"alembic_version", "meta", "events"} <= tables:
-            raise StoreRefused(f"{place.path} holds another program's tables; name another file")
-        required = connection.exec_driver_sql(
-            "SELECT value FROM meta WHERE name = 'min_compatible'"
-        ).scalar()
-        version: str | None = connection.exec_driver_sql(
-            "SELECT version_num FROM alembic_version"
-        ).scalar()
+    What the database at *title* was last migrated to; None if it is empty.
+
+    Only reads: a database this program must not use is left as it is. One that is being
+    copied is refused too, unless the *unfinished* may be looked at.
+    """
+    tables = set(sa.inspect(connection).get_table_names())
+    ours = tables & {"alembic_version", *metadata.tables}
+    if not ours and (not tables or connection.dialect.name != "sqlite"):
+        return None
+    if not {"alembic_version", "meta", "events"} <= tables:
+        raise StoreRefused(
+            f"{title} holds another program's tables; give the relay a database of its own"
+        )
+    required = connection.exec_driver_sql(
+        "SELECT value FROM meta WHERE name = 'min_compatible'"
+    ).scalar()
+    version: str | None = connection.exec_driver_sql(
+        "SELECT version_num FROM alembic_version"
+    ).scalar()
     if required is None or version is None:
-        raise StoreRefused(f"{place.path} is damaged: it does not say which schema it has")
+        raise StoreRefused(f"{title} is damaged: it does not say which schema it has")
     if int(required) > SCHEMA:
         raise StoreRefused(
-            f"{place.path} was written by a newer version (schema {required}, this one knows"
+            f"{title} was written by a newer version (schema {required}, this one knows"
             f" {SCHEMA}); it is left untouched: run that version or restore an older backup"
         )
+    if not unfinished:
+        _refuse_unfinished(connection, title)
     return version
+
+
+def _refuse_unfinished(connection: sa.Connection, title: str) -> None:
+    origin = connection.execute(sa.select(meta.c.value).where(meta.c.name == COPYING)).scalar()
+    if origin is not None:
+        raise StoreRefused(
+            f"{title} holds a copy of {origin} that is not complete; let `circleci-relay store"
+            " copy` go on with it, or name another database"
+        )
+
+
+def look(database: Database) -> str | None:
+    """What the database was last migrated to; refused, untouched, if it must not be used."""
+    engine = database.reader()
+    try:
+        with engine.connect() as connection:
+            return revision(connection, database.title)
+    finally:
+        engine.dispose()
+
+
+def bring_up_to_date(database: Database, connection: sa.Connection, found: str | None) -> None:
+    """
+    Make or migrate the tables if what was *found* is older than what this program knows.
+
+    Of several processes that start together one migrates, the others wait and then see
+    that it is done. A newer schema that says it is compatible is left as it is.
+    """
+    if found is not None and found >= HEAD:
+        return
+    with connection.begin():
+        _without_limits(connection)
+        database.alone(connection, "migration", wait=True)
+        now = revision(connection, database.title)
+        if now is None or now < HEAD:
+            upgrade(connection)
+
+
+def _without_limits(connection: sa.Connection) -> None:
+    """A migration of a large table takes the time it takes."""
+    if connection.dialect.name == "postgresql":
+        for limit in ("lock_timeout", "statement_timeout"):
+            connection.exec_driver_sql(f"SET LOCAL {limit} = 0")
 
 
 def upgrade(connection: sa.Connection) -> None:

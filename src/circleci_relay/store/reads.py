@@ -10,11 +10,11 @@ import sqlalchemy as sa
 
 from circleci_relay.errors import StoreUnavailable
 from circleci_relay.model import Backlog, Micros
-from circleci_relay.store.sqlite import Place, engine_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from circleci_relay.store.database import Database
     from circleci_relay.store.statements import Statements
 
 T = TypeVar("T")
@@ -23,10 +23,10 @@ T = TypeVar("T")
 class Reader:
     """Short reads, one after another, off the event loop."""
 
-    def __init__(self, place: Place, statements: Statements) -> None:
-        self._place = place
+    def __init__(self, database: Database, statements: Statements) -> None:
+        self._database = database
         self._statements = statements
-        self._engine = engine_of(place, reader=True)
+        self._engine = database.reader()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store-reader")
 
     async def backlog(self) -> Mapping[str, Backlog]:
@@ -57,15 +57,11 @@ class Reader:
         )
 
     async def size(self) -> int:
-        """Bytes on disk, the write-ahead log included."""
-        return await self._run(self._size)
-
-    def _size(self) -> int:
-        files = (self._place.path, self._place.wal)
-        return sum(file.stat().st_size for file in files if file.exists())
+        """Bytes on disk."""
+        return await self._read(self._database.size)
 
     async def close(self) -> None:
-        """Let go of the file; before the writer does, so that the writer closes last."""
+        """Let go of the database; before the writer does, so that the writer closes last."""
         await self._run(self._engine.dispose)
         self._thread.shutdown(wait=False)
 

@@ -1,19 +1,17 @@
-"""Everything that is SQLite's own: the file, its lock, its pragmas, its checkpoints, its errors."""
+"""SQLite: one file, one process, one connection that writes; its pragmas, checkpoints, errors."""
 
 from __future__ import annotations
 
-import fcntl
-import os
 import sqlite3
 from contextlib import contextmanager
-from dataclasses import dataclass
-from enum import Enum, auto
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
 
-from circleci_relay.errors import StoreRefused
+from circleci_relay.store import filesystem
+from circleci_relay.store.database import Nature
+from circleci_relay.store.sqlite_file import FileLock, prepare
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,7 +19,8 @@ if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import DBAPIConnection
     from sqlalchemy.pool import ConnectionPoolEntry
 
-_MAGIC = b"SQLite format 3\0"
+    from circleci_relay.store.sqlite_file import Place
+
 _MIB = 1024 * 1024
 
 _BUSY_MS = 5_000
@@ -30,111 +29,136 @@ _WAL_LIMIT = 32 * _MIB  #: from here on a checkpoint does not wait for a quiet m
 _WAL_STEP = 8 * _MIB
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Where a SQLite store lies."""
+class Sqlite:
+    """A store in one file; see `Database` for what each method is for."""
 
-    path: Path
-    max_page_count: int | None = None  #: the file grows no further, as if the disk were full
+    shared = False
+    near = True
 
-    @property
-    def wal(self) -> Path:
-        """The write-ahead log beside it."""
-        return self.path.with_name(f"{self.path.name}-wal")
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.title = str(place.path)
+        self.dialect: sa.Dialect = sqlite.dialect()
+        self._lock = FileLock(place.lock)
+        self._looked = 0  # the log's size at the last checkpoint that could not finish
 
-    @property
-    def lock(self) -> Path:
-        """The file that is locked by the one process that may use it."""
-        return self.path.with_name(f"{self.path.name}.lock")
+    # Who may use it
 
-
-def place_of(url: str) -> Place:
-    """
-    Read `sqlite:///relay.db`, with `?max_page_count=N` if wanted; refuse what is none.
-
-    Messages never repeat the URL: it may hold a password.
-    """
-    try:
-        parsed = sa.make_url(url)
-    except sa.exc.ArgumentError:
-        raise StoreRefused("store.url is no URL; try sqlite:///relay.db") from None
-    kind = parsed.get_backend_name()
-    if kind in {"postgresql", "postgres"}:
-        raise StoreRefused("store.url: PostgreSQL is not in this version; try sqlite:///relay.db")
-    if kind != "sqlite":
-        raise StoreRefused(f"store.url: {kind} is not supported; try sqlite:///relay.db")
-    if not parsed.database or parsed.database == ":memory:":
-        raise StoreRefused("store.url: a store in memory would lose everything; name a file")
-    query = dict(parsed.query)
-    pages = query.pop("max_page_count", None)
-    if query:
-        raise StoreRefused(f"store.url: unknown option {min(query)!r}")
-    if pages is not None and not (isinstance(pages, str) and pages.isdecimal()):
-        raise StoreRefused("store.url: max_page_count must be a whole number")
-    return Place(path=Path(parsed.database), max_page_count=int(pages) if pages else None)
-
-
-def prepare(place: Place) -> None:
-    """Create the file if need be, readable by its owner only; refuse one that cannot be used."""
-    path = place.path
-    if not path.parent.is_dir():
-        raise StoreRefused(f"{path}: the directory {path.parent} does not exist")
-    if path.is_dir():
-        raise StoreRefused(f"{path} is a directory; name a file")
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise StoreRefused(f"{path}: the directory {path.parent} is not writable")
-    try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    except OSError as error:
-        raise StoreRefused(f"{path} cannot be written: {error.strerror}") from error
-    with path.open("rb") as file:
-        head = file.read(100)
-    if not head:
-        return
-    if not head.startswith(_MAGIC):
-        raise StoreRefused(f"{path} is not a SQLite database; move it away or name another file")
-    _refuse_truncated(place, head)
-
-
-def _refuse_truncated(place: Place, head: bytes) -> None:
-    """A copy cut short reads well until its missing pages are asked for."""
-    # https://sqlite.org/fileformat2.html, "The Database Header": the page size at 16, the
-    # page count at 28. While a WAL is there the file may rightly be shorter.
-    size = int.from_bytes(head[16:18], "big")
-    pages = int.from_bytes(head[28:32], "big")
-    wal = place.wal.stat().st_size if place.wal.exists() else 0
-    have = place.path.stat().st_size
-    if len(head) < len(_MAGIC) or (not wal and have < pages * (65536 if size == 1 else size)):
-        raise StoreRefused(f"{place.path} is cut short; restore it from a backup")
-
-
-class FileLock:
-    """The advisory lock that keeps a second process off the database."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._fd: int | None = None
+    def prepare(self) -> list[str]:
+        """Create the file if need be, where a file of SQLite's may lie."""
+        warnings = filesystem.check(self.place.path)
+        prepare(self.place)
+        return warnings
 
     def acquire(self) -> bool:
-        """Take the lock if it is free; it goes with the process, however that ends."""
-        fd = self._fd
-        if fd is None:
-            try:
-                fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            except OSError as error:
-                raise StoreRefused(f"{self._path}: {error.strerror}") from error
-        self._fd = fd
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
+        """Take the lock beside the file."""
+        return self._lock.acquire()
 
     def release(self) -> None:
-        """Let the next process in. The file stays: removing it would let two in."""
-        if self._fd is not None:
-            os.close(self._fd)
-            self._fd = None
+        """Let go of the lock."""
+        self._lock.release()
+
+    # Connections
+
+    def connect(self) -> sa.Connection:
+        """Open the connection that writes and checkpoints."""
+        return engine_of(self.place).connect()
+
+    def check(self, connection: sa.Connection) -> list[str]:
+        """Find nothing: the pragmas are set, not asked."""
+        del connection
+        return []
+
+    def reader(self) -> sa.Engine:
+        """Return an engine with one `query_only` connection."""
+        return engine_of(self.place, reader=True)
+
+    def nature_of(self, error: Exception) -> Nature:
+        """Sort by the code SQLite gave."""
+        return nature_of(error)
+
+    def lost(self, connection: sa.Connection) -> bool:
+        """Never: a file cannot hang up."""
+        del connection
+        return False
+
+    def sever(self, connection: sa.Connection) -> None:
+        """Interrupt what runs; a disk that hangs cannot be."""
+        raw(connection).interrupt()
+
+    @contextmanager
+    def patient(self, connection: sa.Connection) -> Iterator[None]:
+        """
+        Wait a while for another program that holds the database, say to back it up.
+
+        Without this nothing waits: what runs on the event loop must not.
+        """
+        driver = raw(connection)
+        driver.execute(f"PRAGMA busy_timeout={_BUSY_MS}")
+        try:
+            yield
+        finally:
+            driver.execute("PRAGMA busy_timeout=0")
+
+    # Transactions
+
+    def mark(self, connection: sa.Connection) -> str | None:
+        """Name nothing: whether a COMMIT succeeded is always known."""
+        del connection
+        return None
+
+    def committed(self, connection: sa.Connection, mark: str) -> bool:
+        """Never asked."""
+        raise NotImplementedError
+
+    def instant(self, connection: sa.Connection) -> None:
+        """Its clock is the machine's."""
+        del connection
+
+    def alone(self, connection: sa.Connection, what: str, *, wait: bool = False) -> bool:
+        """Always: there is one process."""
+        del connection, what, wait
+        return True
+
+    # Upkeep
+
+    @property
+    def pressing(self) -> bool:
+        """Whether the write-ahead log has grown so large that it should not wait."""
+        size = self._wal_size()
+        return size > _WAL_LIMIT and size > self._looked + _WAL_STEP
+
+    def tidy(self, connection: sa.Connection) -> None:
+        """Move the log into the database; a reader in the way leaves some for the next time."""
+        try:
+            row = raw(connection).execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        except sqlite3.DatabaseError:
+            row = None  # a full disk, say: the next commit tells, and is told of
+        done = row is not None and row[0] == 0 and row[1] == row[2]
+        self._looked = 0 if done else self._wal_size()
+
+    def vacuum(self, connection: sa.Connection, pages: int) -> int:
+        """Free pages one by one, in the transaction under way."""
+        driver = raw(connection)
+        free = int(driver.execute("PRAGMA freelist_count").fetchone()[0])
+        for _ in range(min(free, pages)):
+            # SQLite frees a page a step, and the driver steps a statement without columns once.
+            driver.execute("PRAGMA incremental_vacuum(1)")
+        left = int(driver.execute("PRAGMA freelist_count").fetchone()[0])
+        # A database that was made anew from a dump has no such mode, and frees nothing.
+        return left if left < free else 0
+
+    def size(self, connection: sa.Connection) -> int:
+        """Bytes of the file and its log."""
+        del connection
+        files = (self.place.path, self.place.wal)
+        return sum(file.stat().st_size for file in files if file.exists())
+
+    def _wal_size(self) -> int:
+        try:
+            return self.place.wal.stat().st_size
+        except OSError:
+            return 0
 
 
 def _connected(
@@ -190,70 +214,6 @@ def raw(connection: sa.Connection) -> sqlite3.Connection:
     driver = connection.connection.driver_connection
     assert isinstance(driver, sqlite3.Connection)  # noqa: S101 - narrows a type
     return driver
-
-
-@contextmanager
-def patient(connection: sa.Connection) -> Iterator[None]:
-    """
-    Wait a while for another program that holds the database, say to back it up.
-
-    Without this nothing waits: what runs on the event loop must not.
-    """
-    driver = raw(connection)
-    driver.execute(f"PRAGMA busy_timeout={_BUSY_MS}")
-    try:
-        yield
-    finally:
-        driver.execute("PRAGMA busy_timeout=0")
-
-
-class Checkpoints:
-    """When the writer's connection moves the write-ahead log into the database."""
-
-    def __init__(self, place: Place) -> None:
-        self._wal = place.wal
-        self._looked = 0  #: the log's size at the last look that could not finish
-
-    @property
-    def pressing(self) -> bool:
-        """Whether the log has grown so large that it should not wait."""
-        size = self._size()
-        return size > _WAL_LIMIT and size > self._looked + _WAL_STEP
-
-    def run(self, connection: sa.Connection) -> None:
-        """Move what can be moved; a reader in the way leaves some for the next time."""
-        try:
-            row = raw(connection).execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-        except sqlite3.DatabaseError:
-            row = None  # a full disk, say: the next commit tells, and is told of
-        done = row is not None and row[0] == 0 and row[1] == row[2]
-        self._looked = 0 if done else self._size()
-
-    def _size(self) -> int:
-        try:
-            return self._wal.stat().st_size
-        except OSError:
-            return 0
-
-
-def vacuum(connection: sa.Connection, pages: int) -> int:
-    """Give up to *pages* free pages back to the file system; how many are left."""
-    driver = raw(connection)
-    free = int(driver.execute("PRAGMA freelist_count").fetchone()[0])
-    for _ in range(min(free, pages)):
-        # SQLite frees a page a step, and the driver steps a statement without columns once.
-        driver.execute("PRAGMA incremental_vacuum(1)")
-    left = int(driver.execute("PRAGMA freelist_count").fetchone()[0])
-    # A database that was made anew from a dump has no such mode, and frees nothing.
-    return left if left < free else 0
-
-
-class Nature(Enum):
-    """What kind of failure a transaction met."""
-
-    OUTAGE = auto()  #: the database takes nothing now; the same batch may do later
-    DATA = auto()  #: one of the items will never do
-    BUG = auto()  #: this program is wrong
 
 
 _OUTAGES = {

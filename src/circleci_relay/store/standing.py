@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from circleci_relay.store.unit import Unit
 
 FALLBACK_LEASE: Micros = 3_600_000_000
+_MINUTE: Micros = 60_000_000
+_DAY: Micros = 24 * 60 * _MINUTE
 
 
 def reconcile(unit: Unit, names: Collection[str]) -> Mapping[str, Micros]:
@@ -21,7 +23,7 @@ def reconcile(unit: Unit, names: Collection[str]) -> Mapping[str, Micros]:
     """
     rows = []
     standing = dict.fromkeys(names, 0)
-    known = {row.name: row for row in unit.connection.execute(unit.statements.all_destinations)}
+    known = {row.name: row for row in unit.connection.execute(unit.statements.lock_destinations)}
     for name in sorted(known.keys() | standing.keys()):
         row = known.get(name)
         removed_at = None if row is None else row.removed_at
@@ -41,23 +43,39 @@ def reconcile(unit: Unit, names: Collection[str]) -> Mapping[str, Micros]:
     return standing
 
 
+def recall(unit: Unit) -> None:
+    """At start: remember what the database knows of destinations and leases."""
+    rows = unit.connection.execute(unit.statements.all_destinations)
+    longest = unit.connection.execute(unit.statements.get_meta, {"name": "max_lease"}).scalar()
+    unit.memory.known = {row.name for row in rows}
+    unit.memory.max_lease = int(longest or 0)
+
+
 def void_leases(unit: Unit) -> int:
     """
     Make due at once what a process that is gone had under way; how many there were.
 
     The tokens stay: the next claim finds them and records the attempts as lost.
     """
-    known = [row.name for row in unit.connection.execute(unit.statements.all_destinations)]
-    longest = unit.connection.execute(unit.statements.get_meta, {"name": "max_lease"}).scalar()
-    unit.memory.known = set(known)
-    unit.memory.max_lease = int(longest or 0)
     until = unit.now + (unit.memory.max_lease or FALLBACK_LEASE)
     return sum(
         unit.connection.execute(
             unit.statements.void_leases, {"whose": name, "now": unit.now, "until": until}
         ).rowcount
-        for name in known
+        for name in sorted(unit.memory.known)
     )
+
+
+def last_instant(unit: Unit, now: Micros) -> Micros:
+    """
+    The time by this database's own count: *now*, or the last minute on record.
+
+    A clock that was set back between two runs would otherwise make every retry and lease
+    late by as much. What lies more than a day ahead is no step but a mistake.
+    """
+    minute = unit.connection.execute(unit.statements.last_minute).scalar()
+    last = 0 if minute is None else minute * _MINUTE
+    return last if now < last <= now + _DAY else now
 
 
 def expedite(unit: Unit, destination: str, *, limit: int) -> int:

@@ -235,9 +235,18 @@ class Statements:
             .order_by(d.due_at)
             .limit(param("limit"))
         )
-        self.expedite = sa.update(deliveries).where(d.key.in_(later)).values(due_at=param("now"))
+        # Said again outside: another replica may have claimed one since it was looked for.
+        self.expedite = (
+            sa.update(deliveries)
+            .where(d.key.in_(later), d.state == PENDING, d.token.is_(None))
+            .values(due_at=param("now"))
+        )
         beyond = sa.select(d.key).where(*at, d.due_at > param("latest")).limit(param("limit"))
-        self.clamp = sa.update(deliveries).where(d.key.in_(beyond)).values(due_at=param("latest"))
+        self.clamp = (
+            sa.update(deliveries)
+            .where(d.key.in_(beyond), d.due_at > param("latest"))
+            .values(due_at=param("latest"))
+        )
 
     def _upkeep(self, insert: Insert) -> None:
         put_meta = insert(meta)
@@ -249,6 +258,10 @@ class Statements:
         self.all_destinations = sa.select(
             destinations.c.name, destinations.c.removed_at, destinations.c.stopped
         )
+        self.lock_destinations = self.all_destinations.order_by(
+            destinations.c.name
+        ).with_for_update()
+        self.last_minute = sa.select(sa.func.max(minutes.c.minute))
         config = insert(configs)
         self.put_config = config.on_conflict_do_update(
             index_elements=["digest"], set_={"last_seen_at": config.excluded.last_seen_at}
@@ -266,7 +279,11 @@ class Statements:
         keys: sa.BindParameter[list[int]] = param("keys", expanding=True)
         self.deliveries_of = sa.select(
             d.key, d.event, d.destination, d.state, d.due_at, d.token, d.aged_from, d.settled_at
-        ).where(d.event.in_(keys))
+        )
+        # Locked: between the look and the change another replica might claim one.
+        self.deliveries_of = (
+            self.deliveries_of.where(d.event.in_(keys)).order_by(d.key).with_for_update()
+        )
         self.expire = (
             sa.update(deliveries)
             .where(d.key == param("held"), d.state == PENDING)

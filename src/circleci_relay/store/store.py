@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import sqlite
 
 from circleci_relay.errors import StoreRefused
 from circleci_relay.store import aging, standing
 from circleci_relay.store.batch import Accepting, Batch, Claiming, Doing, Report, Runner
+from circleci_relay.store.database import Nature
 from circleci_relay.store.encode import text
 from circleci_relay.store.lanes import Unwatched
-from circleci_relay.store.migrate import HEAD, revision, upgrade
+from circleci_relay.store.link import Link
+from circleci_relay.store.migrate import bring_up_to_date, look
+from circleci_relay.store.place import database_of
 from circleci_relay.store.reads import Reader
-from circleci_relay.store.sqlite import Checkpoints, FileLock, Place, engine_of, place_of, prepare
-from circleci_relay.store.sqlite import vacuum as give_back
 from circleci_relay.store.statements import Statements
 from circleci_relay.store.unit import Memory, Unit
 from circleci_relay.store.writer import Writer
@@ -28,12 +29,13 @@ if TYPE_CHECKING:
     from circleci_relay.clock import Clock
     from circleci_relay.model import Accepted, Backlog, Claim, Intake, Micros, Settlement
     from circleci_relay.store.aging import Aged, Cursor
+    from circleci_relay.store.database import Database
     from circleci_relay.store.lanes import Lanes, Watch
 
 T = TypeVar("T")
 
-_LOCK_EVERY = 0.2
-_LOCK_SAY_EVERY = 5.0
+_LOOK_EVERY = 0.2
+_SAY_EVERY = 5.0
 
 
 class Store:
@@ -58,23 +60,21 @@ class Store:
 
     def __init__(
         self,
-        place: Place,
+        database: Database,
         *,
         clock: Clock,
         lanes: Lanes,
         watch: Watch,
         on_wait: Callable[[str], None],
     ) -> None:
-        self._place = place
+        self._database = database
         self._clock = clock
         self._on_wait = on_wait
         self._memory = Memory()
-        self._statements = Statements(sqlite.dialect())
-        self._lock = FileLock(place.lock)
+        self._statements = Statements(database.dialect)
+        self._link = Link(database)
+        self._runner = Runner(database, self._link, self._statements, self._memory, clock)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
-        self._checkpoints = Checkpoints(place)
-        self._connection: sa.Connection | None = None
-        self._runner: Runner | None = None
         self._reader: Reader | None = None
         self._closed = False
         self._ended = asyncio.Event()
@@ -82,7 +82,8 @@ class Store:
         self._writer = Writer(
             self._begin_batch,
             self._end_batch,
-            checkpoint=self._checkpoint,
+            tidy=self._tidy,
+            sever=self._link.sever,
             thread=self._thread,
             clock=clock,
             lanes=lanes,
@@ -100,66 +101,99 @@ class Store:
         lanes: Lanes,
         watch: Watch | None = None,
         on_wait: Callable[[str], None] = lambda _: None,
+        patience: float = 0.0,
     ) -> Store:
         """
-        Open the database at *url*, made and migrated as need be; take over its leases.
+        Open the database at *url*, made and migrated as need be.
 
-        Waits for another process that has it open to end, telling *on_wait* every few
-        seconds. Raises `StoreRefused`, in one clear line, where it must not be used.
+        Of SQLite this is the only process: waits for another that has the file open to
+        end, telling *on_wait* every few seconds, and takes over its leases. PostgreSQL
+        may be away for *patience* seconds; leases are taken over when they lapse. Raises
+        `StoreRefused`, in one clear line, where the database must not be used.
         `sqlite:///relay.db?max_page_count=N` lets the file grow to N pages and no
         further: a disk that fills up, for rehearsals.
         """
-        place = place_of(url)
-        store = cls(place, clock=clock, lanes=lanes, watch=watch or Unwatched(), on_wait=on_wait)
+        database = database_of(url)
+        store = cls(database, clock=clock, lanes=lanes, watch=watch or Unwatched(), on_wait=on_wait)
         try:
-            await store._in_thread(prepare, place)
-            await store._take_lock()
-            await store._in_thread(store._begin)
+            for warning in await store._in_thread(database.prepare):
+                on_wait(warning)
+            await store._wait(f"{database.title} is in use by another process", database.acquire)
+            await store._wait(
+                f"{database.title} cannot be reached", store._begin, patience=patience
+            )
         except BaseException:
             await store._in_thread(store._end)
             store._thread.shutdown(wait=False)
             raise
         return store
 
-    async def _take_lock(self) -> None:
+    async def _wait(
+        self, what: str, reached: Callable[[], bool], *, patience: float = float("inf")
+    ) -> None:
+        """Look again and again, for *patience* seconds; the last look may raise."""
         waited = 0.0
-        said = -_LOCK_SAY_EVERY
-        while not await self._in_thread(self._lock.acquire):
-            if waited - said >= _LOCK_SAY_EVERY:
+        said = -_SAY_EVERY
+        while True:
+            try:
+                if await self._in_thread(reached):
+                    return
+            except _Away as away:
+                if waited >= patience:
+                    raise StoreRefused(f"{what}: {_one_line(away)}") from away.__cause__
+            if waited - said >= _SAY_EVERY:
                 said = waited
-                self._on_wait(f"{self._place.path} is in use by another process; waiting")
-            await self._clock.sleep(_LOCK_EVERY)
-            waited += _LOCK_EVERY
+                self._on_wait(f"{what}; waiting")
+            await self._clock.sleep(_LOOK_EVERY)
+            waited += _LOOK_EVERY
 
-    def _begin(self) -> None:
+    def _begin(self) -> bool:
+        database = self._database
         try:
-            self._look_and_migrate()
-            self._runner = Runner(self._opened, self._statements, self._memory, self._clock)
-            self._void_leases()
+            found = look(database)
+            connection = self._link.connection
+            for warning in database.check(connection):
+                self._on_wait(warning)
+            bring_up_to_date(database, connection, found)
+            self._recall(connection)
         except sa.exc.DBAPIError as error:
-            raise StoreRefused(f"{self._place.path} cannot be used: {error.orig}") from error
-        self._reader = Reader(self._place, self._statements)
+            raise self._sorted(error) from error
+        except Exception as error:
+            if database.nature_of(error) is Nature.OUTAGE:
+                raise self._sorted(error) from error
+            raise
+        self._reader = Reader(database, self._statements)
+        return True
 
-    def _look_and_migrate(self) -> None:
-        looking = engine_of(self._place, reader=True)
-        try:
-            found = revision(looking, self._place)
-        finally:
-            looking.dispose()
-        self._connection = engine_of(self._place).connect()
-        if found is None or found < HEAD:
-            with self._connection.begin():
-                upgrade(self._connection)
+    def _sorted(self, error: Exception) -> Exception:
+        """Say which failures may pass while one waits."""
+        cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
+        code = getattr(cause, "sqlstate", None)
+        self._link.undo()
+        if self._database.shared and (code is None or code[:2] in _PASSING):
+            return _Away(str(cause))
+        return StoreRefused(f"{self._database.title} cannot be used: {_one_line(cause)}")
 
-    def _void_leases(self) -> None:
-        with self._opened.begin():
-            unit = Unit(
-                connection=self._opened,
-                statements=self._statements,
-                memory=self._memory,
-                now=self._clock.now(),
-            )
-            standing.void_leases(unit)
+    def _recall(self, connection: sa.Connection) -> None:
+        with connection.begin():
+            now = self._database.instant(connection)
+            if now is not None:
+                self._clock.agree(now)
+            unit = self._unit(connection)
+            self._clock.agree(standing.last_instant(unit, self._clock.now()))
+            unit = self._unit(connection)
+            standing.recall(unit)
+            if not self._database.shared:
+                standing.void_leases(unit)
+
+    def _unit(self, connection: sa.Connection) -> Unit:
+        return Unit(
+            connection=connection,
+            database=self._database,
+            statements=self._statements,
+            memory=self._memory,
+            now=self._clock.now(),
+        )
 
     async def run(self) -> None:
         """Commit what comes in until `close`; a task of its own. A bug here is raised."""
@@ -182,13 +216,13 @@ class Store:
         self._thread.shutdown(wait=False)
 
     def _end(self) -> None:
-        if self._connection is not None:
-            engine = self._connection.engine
-            self._checkpoints.run(self._connection)
-            self._connection.close()
-            engine.dispose()
-            self._connection = None
-        self._lock.release()
+        try:
+            self._runner.abandon()
+            if self._reader is not None:
+                self._tidy()
+        finally:
+            self._link.close()
+            self._database.release()
 
     # Taking in
 
@@ -230,10 +264,10 @@ class Store:
         self._writer.release(claims)
 
     async def flush(self) -> None:
-        """Return once all that was settled or released so far is durable."""
-        await self._do(lambda _: None)
+        """Return once all that was settled, released or counted so far is durable."""
         while self._writer.owing:
             await self._do(lambda _: None)
+        await self._do(lambda unit: setattr(unit, "charts_now", True))
 
     async def expedite(self, destination: str, *, limit: int) -> int:
         """Make up to *limit* waiting deliveries due now, those due next first; how many."""
@@ -307,7 +341,14 @@ class Store:
 
     async def vacuum(self, *, pages: int) -> int:
         """Give up to *pages* free pages back to the file system; how many are left."""
-        return await self._do(lambda unit: give_back(unit.connection, pages))
+        return await self._do(lambda unit: self._database.vacuum(unit.connection, pages))
+
+    async def agree(self) -> None:
+        """Keep the clock from falling behind the database's, which all replicas share."""
+        if self._database.shared:
+            now = await self._do(lambda unit: self._database.instant(unit.connection))
+            if now is not None:
+                self._clock.agree(now)
 
     async def backlog(self) -> Mapping[str, Backlog]:
         """What waits and what is dead, by destination; those with neither are left out."""
@@ -320,30 +361,26 @@ class Store:
     # Inside
 
     @property
-    def _opened(self) -> sa.Connection:
-        if self._connection is None:
-            raise RuntimeError("the store is closed")
-        return self._connection
-
-    @property
     def _reading(self) -> Reader:
         if self._reader is None:
             raise RuntimeError("the store is closed")
         return self._reader
 
     def _begin_batch(self, batch: Batch) -> None:
-        if self._runner is not None and batch.hot:
+        if self._database.near and batch.hot:
             self._runner.begin(batch)
 
     def _end_batch(self, batch: Batch) -> Report:
-        if self._runner is None:
-            raise RuntimeError("the store is closed")
         report = self._runner.end(batch)
-        report.pressing = self._checkpoints.pressing
+        report.pressing = self._database.pressing
         return report
 
-    def _checkpoint(self) -> None:
-        self._checkpoints.run(self._opened)
+    def _tidy(self) -> None:
+        """What suits a quiet moment; what fails now, the next commit tells."""
+        if self._memory.charts.owing:
+            self._runner.run(Batch(charts=True))
+        with suppress(Exception):
+            self._database.tidy(self._link.connection)
 
     async def _do(self, step: Callable[[Unit], T]) -> T:
         item = Doing(step, self._future())
@@ -356,3 +393,15 @@ class Store:
 
     async def _in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
+
+
+class _Away(Exception):  # noqa: N818 - it may come back
+    """The database cannot be reached now."""
+
+
+#: Connection exceptions, too many connections, starting up or shutting down.
+_PASSING = {"08", "53", "57"}
+
+
+def _one_line(error: object) -> str:
+    return " ".join(str(error).split())

@@ -6,17 +6,21 @@ import itertools
 import secrets
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from circleci_relay.model import SECOND
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Mapping
 
     import sqlalchemy as sa
 
     from circleci_relay.model import Micros
+    from circleci_relay.store.database import Database
     from circleci_relay.store.statements import Statements
+
+Minute = tuple[int, str, str, str]
+"""A minute since the epoch, a kind, a name, a result: what a count is of."""
 
 _BLOCK = 1_000
 _MINUTE = 60 * SECOND
@@ -60,6 +64,48 @@ class Keys:
         self._next = self._end = 0
 
 
+class Charts:
+    """
+    Counts by the minute, for charts: gathered in memory, written once in a while.
+
+    A row for each batch would be one that all replicas wait for each other at. A crash
+    costs a chart the last second; what the counts are of is in the other tables.
+    """
+
+    def __init__(self) -> None:
+        self._counts: dict[Minute, list[int]] = {}
+        self._written_at: Micros = 0
+
+    def add(self, counts: Mapping[Minute, list[int]]) -> None:
+        """Add what a transaction counted, once it is committed."""
+        for key, (count, spent) in counts.items():
+            entry = self._counts.setdefault(key, [0, 0])
+            entry[0] += count
+            entry[1] += spent
+
+    def due(self, now: Micros) -> bool:
+        """Whether it is time to write."""
+        return not 0 <= now - self._written_at < SECOND
+
+    @property
+    def owing(self) -> bool:
+        """Whether there is anything to write."""
+        return bool(self._counts)
+
+    def items(self) -> Iterable[tuple[Minute, list[int]]]:
+        """What there is to write."""
+        return self._counts.items()
+
+    def rows(self) -> list[tuple[Any, ...]]:
+        """What there is to write, in the order of the keys."""
+        return [(*key, *counts) for key, counts in sorted(self._counts.items())]
+
+    def written(self, now: Micros) -> None:
+        """Forget what was written."""
+        self._counts.clear()
+        self._written_at = now
+
+
 @dataclass(slots=True, kw_only=True)
 class Memory:
     """What the writer remembers between transactions; all of it can be read again."""
@@ -67,6 +113,7 @@ class Memory:
     event_keys: Keys = field(default_factory=lambda: Keys("events"))
     delivery_keys: Keys = field(default_factory=lambda: Keys("deliveries"))
     stopped: dict[str, Micros] = field(default_factory=dict)  #: by configured destination
+    charts: Charts = field(default_factory=Charts)
     known: set[str] = field(default_factory=set)  #: destinations that have their row
     digest: str | None = None  #: of the configuration in force
     max_lease: Micros = 0  #: the longest ever given; bounds what start-up must void
@@ -87,19 +134,21 @@ class Unit:
     """What one transaction needs, and what it leaves behind once it is committed."""
 
     connection: sa.Connection
+    database: Database
     statements: Statements
     memory: Memory
     now: Micros
     careful: bool = False  #: the second run: look row by row
+    charts_now: bool = False  #: write the counts for the charts even if it is not time
     lost: Counter[str] = field(default_factory=Counter)
     then: list[Callable[[], None]] = field(default_factory=list)  #: once it is committed
-    _tally: defaultdict[tuple[str, str, str], list[int]] = field(
+    _tally: defaultdict[Minute, list[int]] = field(
         default_factory=lambda: defaultdict(lambda: [0, 0])
     )
 
     def tally(self, kind: str, name: str, result: str, *, count: int = 1, spent: int = 0) -> None:
         """Add to the charts of this minute."""
-        entry = self._tally[kind, name, result]
+        entry = self._tally[self.now // _MINUTE, kind, name, result]
         entry[0] += count
         entry[1] += spent
 
@@ -112,11 +161,14 @@ class Unit:
             self.then.append(lambda: setattr(self.memory, "max_lease", lease))
 
     def finish(self) -> None:
-        """Write the counts, in the order of their keys."""
-        if not self._tally:
+        """Write the counts, if it is time; else keep them, once this is committed."""
+        charts = self.memory.charts
+        if not (self.charts_now or charts.due(self.now)):
+            self.then.append(lambda: charts.add(self._tally))
             return
-        minute = self.now // _MINUTE
-        self.statements.add_minutes.run(
-            self.connection,
-            [(minute, *names, *counts) for names, counts in sorted(self._tally.items())],
-        )
+        both = Charts()
+        both.add(dict(charts.items()))
+        both.add(self._tally)
+        if both.owing:
+            self.statements.add_minutes.run(self.connection, both.rows())
+            self.then.append(lambda: charts.written(self.now))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
     from circleci_relay.clock import Clock
-    from circleci_relay.model import Claim, Settlement
+    from circleci_relay.model import Claim, Micros, Settlement
     from circleci_relay.store.batch import Waiting
     from circleci_relay.store.lanes import Lanes, Watch
 
@@ -29,6 +29,8 @@ _MOST_STEPS = 8
 _COMPANY = 0.01  #: seconds settlements wait for a commit that is made anyway
 _ENOUGH = 64  #: settlements that make a commit worth its while
 _QUIET = 0.5  #: seconds without work before the log is moved into the database
+_HANGS = 3.0  #: seconds after which a transaction that does not end is an outage
+_SEVERED = 20.0  #: seconds after which it is ended by force
 _FIRST_PROBE = 0.05
 _LAST_PROBE = 1.0
 
@@ -41,6 +43,9 @@ class Writer:
     and commits, in the thread. Meanwhile the next batch gathers, so batches grow with the
     load and a lone event waits for nobody. Settlements and releases have no one waiting: they are
     kept, in order and before all else, until they are durable.
+
+    *tidy* is done in the thread when it is quiet, or pressing. A transaction that hangs
+    counts as an outage until it ends; *sever* is what ends it by force.
     """
 
     def __init__(
@@ -48,7 +53,8 @@ class Writer:
         begin: Callable[[Batch], None],
         end: Callable[[Batch], Report],
         *,
-        checkpoint: Callable[[], None],
+        tidy: Callable[[], None],
+        sever: Callable[[], None],
         thread: ThreadPoolExecutor,
         clock: Clock,
         lanes: Lanes,
@@ -56,7 +62,8 @@ class Writer:
     ) -> None:
         self._begin = begin
         self._end = end
-        self._checkpoint = checkpoint
+        self._tidy = tidy
+        self._sever = sever
         self._thread = thread
         self._clock = clock
         self._lanes = lanes
@@ -71,6 +78,8 @@ class Writer:
         self._stopping = False
         self._dirty = False
         self._overdue = False  # whether settlements go into a commit of their own
+        self._hung = False  # whether the transaction under way is what is in the way
+        self._away_since: Micros = 0
         self.available = asyncio.Event()  #: set while the last commit succeeded
         self.available.set()
 
@@ -149,7 +158,7 @@ class Writer:
                     await self._work.wait()
             except TimeoutError:
                 self._dirty = False
-                await self._in_thread(self._checkpoint)
+                await self._in_thread(self._tidy)
         return True
 
     def _has_work(self) -> bool:
@@ -183,7 +192,7 @@ class Writer:
             batch.room = {name: offer.room for name, offer in batch.offer.items()}
         try:
             self._begin(batch)
-            report: Report = await self._in_thread(self._end, batch)
+            report = await self._watched(self._in_thread(self._end, batch))
         except BaseException:
             # The program is wrong, or told to stop: the leases lapse, the senders hear of it.
             self._abandon(batch, _unavailable())
@@ -191,8 +200,39 @@ class Writer:
         self._dirty = True
         self._answer(batch, report)
         if report.pressing:
-            await self._in_thread(self._checkpoint)
+            await self._in_thread(self._tidy)
         return report
+
+    async def _watched(self, running: asyncio.Future[Report]) -> Report:
+        """Wait for a transaction; while it hangs nothing is promised and nothing attempted."""
+        timers = (
+            self._clock.call_later(_HANGS, self._hang),
+            self._clock.call_later(_SEVERED, self._sever),
+        )
+        try:
+            report = await running
+        finally:
+            for timer in timers:
+                timer.cancel()
+        if self._hung and report.outage is None:
+            self._hung = False
+            self._back()
+        return report
+
+    def _hang(self) -> None:
+        if self.available.is_set():
+            self._hung = True
+            self._away(TimeoutError(f"no answer for {_HANGS:g} s"))
+            self._fail_waiting(_unavailable())
+
+    def _away(self, error: Exception) -> None:
+        self.available.clear()
+        self._away_since = self._clock.now()
+        self._watch.outage(error)
+
+    def _back(self) -> None:
+        self.available.set()
+        self._watch.recovered((self._clock.now() - self._away_since) / SECOND)
 
     def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> asyncio.Future[Any]:
         return asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
@@ -260,9 +300,9 @@ class Writer:
         Told to stop, it tries once more: False means that what is owed is left to the
         lapse of its leases, as after a crash.
         """
-        self.available.clear()
-        self._watch.outage(error)
-        since = self._clock.now()
+        if not self._hung:
+            self._away(error)
+        self._hung = False
         delay = _FIRST_PROBE
         while True:
             self._fail_waiting(_unavailable())
@@ -272,8 +312,7 @@ class Writer:
                 delay = min(delay * 2, _LAST_PROBE)
             report = await self._run(self._gather(probe=True))
             if report.outage is None:
-                self.available.set()
-                self._watch.recovered((self._clock.now() - since) / SECOND)
+                self._back()
                 return True
             if last:
                 return False
