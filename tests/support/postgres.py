@@ -42,7 +42,7 @@ SETTINGS = {
 }
 """A small one, that still is as durable as any: fsync and full_page_writes stay on."""
 
-# Whatever becomes of us, our end of its standard input is closed, and the server goes too.
+# Whatever becomes of us, our end of its standard input is closed: then all of it goes too.
 _KEEPER = """
 trap '' HUP INT TERM
 "$@" </dev/null >>"$0" 2>&1 &
@@ -51,6 +51,7 @@ read -r signal
 kill -CONT $! 2>/dev/null
 kill -"${signal:-QUIT}" $! 2>/dev/null
 wait $!
+[ -n "$signal" ] || rm -rf "${0%/log}"
 """
 
 
@@ -202,7 +203,7 @@ class Postgres:
         )
         return int(row["cut"])
 
-    def read_only(self, *, on: bool) -> None:
+    def read_only(self, on: bool) -> None:  # noqa: FBT001 - it is what is said
         """Let transactions write nothing, those of sessions that are open included."""
         self.set("default_transaction_read_only", "on" if on else None)
 
