@@ -2,7 +2,8 @@
 The load generator: posts prepared requests and keeps when each was sent and answered.
 
 As fast as they are answered over so many connections (closed loop), or, with `--rate`, so
-many a second whatever the answers do (open loop). Prints its ledger when all are answered.
+many a second whatever the answers do (open loop). With several ports its connections go
+to each in turn. Prints its ledger when all are answered.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import itertools
 import re
 import sys
 import time
@@ -124,13 +126,11 @@ class Connection(asyncio.Protocol):
 
 async def main(options: argparse.Namespace) -> None:
     """Prepare, connect, post everything, print the ledger."""
-    load = Load(prepare(options.count, port=options.port))
+    load = Load(prepare(options.count, port=options.port[0], first=options.first))
     loop = asyncio.get_running_loop()
     connections = []
-    for _ in range(options.connections):
-        _, connection = await loop.create_connection(
-            lambda: Connection(load), "127.0.0.1", options.port
-        )
+    for _, port in zip(range(options.connections), itertools.cycle(options.port), strict=False):
+        _, connection = await loop.create_connection(lambda: Connection(load), "127.0.0.1", port)
         connections.append(connection)
     gc.disable()  # a collection over the prepared requests would look like latency
     if options.rate:
@@ -149,8 +149,9 @@ async def main(options: argparse.Namespace) -> None:
 def arguments() -> argparse.Namespace:
     """What the orchestrating process asks for."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--port", type=int, required=True, nargs="+")
     parser.add_argument("--count", type=int, required=True)
+    parser.add_argument("--first", type=int, default=0, help="the first event's number")
     parser.add_argument("--connections", type=int, required=True)
     parser.add_argument("--rate", type=float, default=0.0, help="events a second; 0: closed loop")
     parser.add_argument("--seconds", type=float, default=20.0, help="the longest a run may take")

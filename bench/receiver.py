@@ -17,7 +17,7 @@ from array import array
 from typing import cast
 
 from bench import ledger, loops
-from bench.wire import DIGITS, MARK
+from bench.wire import DIGITS, MARK, event_number
 
 ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
@@ -35,9 +35,9 @@ class Arrivals:
     def note(self, request: bytes, start: int, body: int, now: int) -> None:
         """Keep the request that starts at *start*, its body at *body*."""
         path = start + PREFIX
-        number = request.index(MARK, body) + len(MARK)
+        mark = request.index(MARK, body)
         self.destinations.append(int(request[path : request.index(b" ", path)]))
-        self.events.append(int(request[number : number + DIGITS], 16))
+        self.events.append(event_number(request[mark - DIGITS : mark]))
         self.at.append(now)
 
 

@@ -19,13 +19,17 @@ SHAPES = (
 """Samples of 1.4 to 2.0 kB, 1.55 kB on average; none is a ping, which no route takes."""
 
 
-def prepare(count: int, *, port: int) -> list[bytes]:
-    """*count* whole HTTP/1.1 requests as CircleCI would send them to 127.0.0.1:*port*."""
+def prepare(count: int, *, port: int, first: int = 0) -> list[bytes]:
+    """
+    *count* whole HTTP/1.1 requests as CircleCI would send them to 127.0.0.1:*port*.
+
+    They are numbered from *first* on.
+    """
     templates = [_template(name, port=port) for name in SHAPES]
     key = SECRET.encode()
     requests = []
     for number, (head, before, after) in zip(
-        range(count), itertools.cycle(templates), strict=False
+        range(first, first + count), itertools.cycle(templates), strict=False
     ):
         body = before + event_id(number) + after
         requests.append(head % hmac.digest(key, body, "sha256").hex().encode() + body)

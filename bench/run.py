@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import Counter
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bench import ledger, processes, subjects
+from bench.receiving import receiving
 
 if TYPE_CHECKING:
     from array import array
     from collections.abc import Sequence
     from pathlib import Path
 
-QUIET = 10.0  #: seconds without an arrival after which the rest counts as lost
+    from bench.databases import Database
+    from bench.subjects import Replica, Subject
+
 LINGER = 0.2  #: seconds after the last expected arrival in which a double would show
 ACCEPTED = range(200, 300)
 
@@ -27,8 +29,10 @@ class Plan:
 
     fan_out: int
     events: int
-    connections: int
+    connections: int = 64
     rate: float = 0.0  #: events a second; 0: as fast as they are answered
+    first: int = 0  #: the first event's number
+    paused: bool = False  #: whether nothing is to be delivered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,67 +47,98 @@ class Figures:
     ack_p99: float
     delivery_p50: float  #: from sending to arrival
     delivery_p99: float
-    peak: float  #: MiB resident at the highest
-    cpu: float  #: microseconds of processor time per event
+    peak: float  #: MiB resident at the highest, of all replicas
+    cpu: float  #: microseconds of the relay's processor time per event
+    database_cpu: float  #: and of the database server's
     faults: tuple[str, ...]  #: lost, doubled, refused; empty where all was well
 
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """The raw columns of one run."""
+    """The raw columns of one run; *events* are counted from the plan's first."""
 
     sent: array[int]
     answered: array[int]
     statuses: array[int]
     destinations: array[int]
-    events: array[int]
+    events: list[int]
     at: array[int]
 
 
-async def measure(subject: str, plan: Plan, *, place: Path, wrap: tuple[str, ...] = ()) -> Figures:
-    """Run *plan* against *subject*, its files in *place*."""
-    async with AsyncExitStack() as stack:
-        log = place / "receiver.log"
-        receiver = await stack.enter_async_context(
-            processes.python("-m", "bench.receiver", log=log)
-        )
-        answer = await asyncio.wait_for(_ask(receiver), processes.START)
-        relay = await stack.enter_async_context(
-            subjects.start(
-                subject, place=place, fan_out=plan.fan_out, receiver=int(answer), wrap=wrap
-            )
-        )
-        before = processes.usage(relay.process)
-        sent, answered, statuses = await _load(plan, port=relay.port, place=place)
-        accepted = sum(status in ACCEPTED for status in statuses)
-        await _drained(receiver, accepted * plan.fan_out)
-        try:
-            after = processes.usage(relay.process)
-        except processes.BenchError as error:
-            raise processes.BenchError(f"{error}\n{processes.tail(relay.log)}") from None
-        status = await processes.end(relay.process)
-        arrivals = await _ledger(receiver)
-    observed = Observed(sent, answered, statuses, *arrivals)
-    faults = list(check(observed, plan.fan_out))
-    if status:
-        faults.append(f"ended with status {status}:\n{processes.tail(relay.log)}")
-    if subject == subjects.RELAY and (stored := subjects.stored(place)) < accepted:
+async def measure(
+    subject: Subject,
+    plan: Plan,
+    *,
+    database: Database | None,
+    place: Path,
+    wrap: tuple[str, ...] = (),
+) -> Figures:
+    """Run *plan* against *subject* on its *database*, other files in *place*."""
+    wanted = 0 if plan.paused else plan.fan_out
+    before = count_events(database) if plan.first else 0
+    url = database.url if database else ""
+    async with receiving(place) as receiver:
+        async with subjects.start(
+            subject,
+            url=url,
+            place=place,
+            fan_out=plan.fan_out,
+            receiver=receiver.port,
+            paused=plan.paused,
+            wrap=wrap,
+        ) as replicas:
+            began = _usage(replicas, database)
+            sent, answered, statuses = await _load(plan, replicas, place=place)
+            accepted = sum(status in ACCEPTED for status in statuses)
+            if await receiver.reached(accepted * wanted):
+                await asyncio.sleep(LINGER)
+            used = _usage(replicas, database)
+            faults = [fault for one in replicas if (fault := await _end(one))]
+        destinations, events, at = await receiver.arrivals()
+    numbers = [number - plan.first for number in events]
+    observed = Observed(sent, answered, statuses, destinations, numbers, at)
+    faults.extend(check(observed, wanted))
+    if database and (stored := count_events(database) - before) < accepted:
         faults.append(f"{accepted} acknowledged, {stored} stored")
     return summarise(
         observed,
-        subject=subject,
+        subject=subject.name,
         plan=plan,
-        peak=after.peak,
-        cpu=after.cpu - before.cpu,
+        used=(used[0] - began[0], used[1] - began[1], used[2]),
         faults=tuple(faults),
     )
 
 
-async def _load(plan: Plan, *, port: int, place: Path) -> list[array[int]]:
+def count_events(database: Database | None) -> int:
+    """How many events the *database* holds."""
+    return int(database.rows("SELECT count(*) FROM events")[0][0]) if database else 0
+
+
+def _usage(replicas: Sequence[Replica], database: Database | None) -> tuple[float, float, int]:
+    """Seconds of processor time so far, the database server's, and peak bytes of memory."""
+    cpu, peak = 0.0, 0
+    for one in replicas:
+        try:
+            used = processes.usage(one.process)
+        except processes.BenchError as error:
+            raise processes.BenchError(f"{error}\n{processes.tail(one.log)}") from None
+        cpu += used.cpu
+        peak += used.peak
+    return cpu, database.cpu() if database else 0.0, peak
+
+
+async def _end(replica: Replica) -> str:
+    status = await processes.end(replica.process)
+    return f"ended with status {status}:\n{processes.tail(replica.log)}" if status else ""
+
+
+async def _load(plan: Plan, replicas: Sequence[Replica], *, place: Path) -> list[array[int]]:
     log = place / "load.log"
     arguments = (
-        f"--port={port}",
+        "--port",
+        *(str(one.port) for one in replicas),
         f"--count={plan.events}",
+        f"--first={plan.first}",
         f"--connections={plan.connections}",
         f"--rate={plan.rate}",
     )
@@ -111,32 +146,6 @@ async def _load(plan: Plan, *, port: int, place: Path) -> list[array[int]]:
         raw, _ = await load.communicate()
         if load.returncode:
             raise processes.BenchError(f"the load generator failed\n{processes.tail(log)}")
-    return ledger.restore(raw)
-
-
-async def _ask(receiver: asyncio.subprocess.Process, question: bytes = b"") -> bytes:
-    assert receiver.stdin is not None
-    assert receiver.stdout is not None
-    receiver.stdin.write(question)
-    return await receiver.stdout.readline()
-
-
-async def _drained(receiver: asyncio.subprocess.Process, wanted: int) -> None:
-    """Return once *wanted* copies have arrived, or none has for `QUIET`."""
-    loop = asyncio.get_running_loop()
-    seen, since = -1, loop.time()
-    while loop.time() - since < QUIET:
-        count = int(await _ask(receiver, b"count\n"))
-        if count != seen:
-            seen, since = count, loop.time()
-        if count >= wanted:
-            await asyncio.sleep(LINGER)
-            return
-        await asyncio.sleep(0.05)
-
-
-async def _ledger(receiver: asyncio.subprocess.Process) -> list[array[int]]:
-    raw, _ = await receiver.communicate(b"dump\n")
     return ledger.restore(raw)
 
 
@@ -157,6 +166,8 @@ def check(observed: Observed, fan_out: int) -> list[str]:
         faults.append(f"{lost} acknowledged copies never arrived")
     if doubled := sum(count - 1 for count in copies.values()):
         faults.append(f"{doubled} copies arrived again")
+    if strangers := sum(not 0 <= number < len(observed.sent) for number, _ in copies):
+        faults.append(f"{strangers} copies of events that were not sent")
     return faults
 
 
@@ -165,19 +176,21 @@ def summarise(
     *,
     subject: str,
     plan: Plan,
-    peak: int,
-    cpu: float,
+    used: tuple[float, float, int],
     faults: tuple[str, ...],
 ) -> Figures:
-    """The figures of one run."""
+    """The figures of one run that *used* so much processor time, its database's, and memory."""
     numbers = [n for n, status in enumerate(observed.statuses) if status in ACCEPTED]
     acks = sorted(observed.answered[n] - observed.sent[n] for n in numbers)
     arrivals = sorted(
-        at - observed.sent[n] for n, at in zip(observed.events, observed.at, strict=True)
+        at - observed.sent[n]
+        for n, at in zip(observed.events, observed.at, strict=True)
+        if 0 <= n < len(observed.sent)
     )
     first = min(observed.sent)
     acked = max((observed.answered[n] for n in numbers), default=first) - first
     arrived = max(observed.at, default=first) - first
+    cpu, database_cpu, peak = used
     return Figures(
         subject=subject,
         plan=plan,
@@ -189,6 +202,7 @@ def summarise(
         delivery_p99=percentile(arrivals, 0.99),
         peak=peak / 2**20,
         cpu=cpu / max(len(acks), 1) * 1e6,
+        database_cpu=database_cpu / max(len(acks), 1) * 1e6,
         faults=faults,
     )
 
