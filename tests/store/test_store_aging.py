@@ -133,3 +133,28 @@ async def test_the_longest_lease_bounds_what_start_up_looks_at(bench: Bench) -> 
     assert bench.row("SELECT value FROM meta WHERE name = 'max_lease'") == {
         "value": str(40 * SECOND)
     }
+
+
+async def test_an_attempt_of_what_expired_leaves_its_trace(bench: Bench) -> None:
+    """One under way when its worker died counts as lost, though nobody claims it again."""
+    await bench.store.reconcile(["chat"])
+    await bench.accept("chat")
+    await bench.claim("chat")
+    bench.clock.advance(11 * 3600)
+    assert await _walk(bench) == ({"chat": 1}, 0)
+    assert [row["result"] for row in bench.rows("SELECT result FROM attempts")] == ["lost"]
+    assert bench.watch.losses == {"chat": 1}
+
+
+async def test_who_slept_through_it_all_leaves_nothing_behind(bench: Bench) -> None:
+    """The end of an attempt whose delivery is gone is counted as fenced, and not kept."""
+    await bench.store.reconcile(["chat"])
+    await bench.accept("chat")
+    [claim] = await bench.claim("chat")
+    for _ in range(2):
+        bench.clock.advance(11 * 3600)
+        await _walk(bench)
+    late = await bench.settle(claim)
+    assert bench.watch.fenced == [late]
+    for table in (events, deliveries, attempts):
+        assert bench.rows(str(sa.select(table))) == []

@@ -280,3 +280,13 @@ async def test_the_backlog_is_counted(bench: Bench) -> None:
         1,
     )
     assert await bench.store.size() > 0
+
+
+async def test_the_longest_lease_ever_given_is_on_record(bench: Bench) -> None:
+    """Two in one transaction, the longer first: start-up must know how far leases may lie ahead."""
+    await asyncio.gather(
+        bench.store.claim("slow", limit=1, lease=120 * SECOND),
+        bench.store.claim("quick", limit=1, lease=40 * SECOND),
+    )
+    longest = bench.row("SELECT value FROM meta WHERE name = 'max_lease'")["value"]
+    assert int(longest) == 120 * SECOND

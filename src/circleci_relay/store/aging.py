@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from circleci_relay.model import SECOND, Micros, State
+from circleci_relay.store.claim import record_lost
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -76,6 +77,8 @@ def _expire(unit: Unit, rows: Sequence[Any], keep: Micros) -> Mapping[str, int]:
     unit.connection.execute(unit.statements.expire, [{"held": row.key, "now": now} for row in old])
     counts = Counter(row.destination for row in old)
     for name, count in counts.items():
+        held = [row for row in old if row.destination == name and row.token is not None]
+        record_lost(unit, name, [(row.key, row.attempts, row.due_at) for row in held])
         unit.tally("deliveries", name, State.DEAD.value, count=count)
     return dict(counts)
 

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
     from circleci_relay.store.unit import Unit
 
+Lost = tuple[int, int, Micros]
+"""An attempt whose lease lapsed: its delivery, its number, when the lease ended."""
+
 
 def claim(unit: Unit, destination: str, *, limit: int, lease: Micros) -> list[Claim]:
     """
@@ -24,13 +27,13 @@ def claim(unit: Unit, destination: str, *, limit: int, lease: Micros) -> list[Cl
     until = unit.now + lease
     claims: list[Claim] = []
     leases: list[tuple[Any, ...]] = []
-    lost: list[dict[str, Any]] = []
+    lost: list[Lost] = []
     # All rows at once: fetched one by one, each would wait for the event loop's thread.
     for row in unit.statements.find_due.read(unit.connection, (destination, unit.now, limit)):
         key, attempts, held, due_at, aged_from, webhook_id, event, received_at, body, headers = row
         token = next(unit.memory.tokens)
         if held is not None:
-            lost.append(_lost(key, attempts, due_at))
+            lost.append((key, attempts, due_at))
         leases.append(
             (until, attempts + 1, token, None if held is None else Result.LOST.value, key)
         )
@@ -49,23 +52,29 @@ def claim(unit: Unit, destination: str, *, limit: int, lease: Micros) -> list[Cl
                 lease_until=until,
             )
         )
-    if lost:
-        unit.connection.execute(unit.statements.put_lost, lost)
-        unit.lost[destination] += len(lost)
-        unit.tally("attempts", destination, Result.LOST.value, count=len(lost))
+    record_lost(unit, destination, lost)
     if leases:
         unit.statements.lease.run(unit.connection, leases)
     return claims
 
 
-def _lost(key: int, attempts: int, lease_ended: Micros) -> dict[str, Any]:
-    return {
-        "delivery": key,
-        "number": attempts,
-        "started_at": lease_ended,  # when it began is not known
-        "duration": 0,
-        "result": Result.LOST.value,
-    }
+def record_lost(unit: Unit, destination: str, lost: Sequence[Lost]) -> None:
+    """Record attempts of which nobody knows how they ended."""
+    if not lost:
+        return
+    rows = [
+        {
+            "delivery": key,
+            "number": number,
+            "started_at": lease_ended,  # when it began is not known
+            "duration": 0,
+            "result": Result.LOST.value,
+        }
+        for key, number, lease_ended in lost
+    ]
+    unit.connection.execute(unit.statements.put_lost, rows)
+    unit.lost[destination] += len(rows)
+    unit.tally("attempts", destination, Result.LOST.value, count=len(rows))
 
 
 def release(unit: Unit, claims: Sequence[Claim]) -> None:

@@ -34,6 +34,9 @@ def settle(unit: Unit, settlements: Sequence[Settlement]) -> list[Settlement]:
                 fenced.append(each)
     elif statements.settle.run(connection, moves) != len(moves):
         raise Again  # the total does not tell which
+    if fenced:
+        keys = [each.claim.delivery for each in fenced]
+        connection.execute(statements.drop_strays, {"keys": keys})
     gone = {id(each) for each in fenced}
     for each in ordered:
         outcome, name, state = each.outcome, each.claim.destination, each.decision.state

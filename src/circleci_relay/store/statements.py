@@ -98,7 +98,11 @@ class HotAnyOf:
 
 
 class Statements:
-    """All statements for one dialect, whose parameters must be positional."""
+    """
+    All statements for one dialect, whose parameters must be positional.
+
+    They hold nothing but text: `statements_for` makes them once for a dialect.
+    """
 
     def __init__(self, dialect: sa.Dialect) -> None:
         self._dialect = dialect
@@ -278,7 +282,15 @@ class Statements:
         )
         keys: sa.BindParameter[list[int]] = param("keys", expanding=True)
         self.deliveries_of = sa.select(
-            d.key, d.event, d.destination, d.state, d.due_at, d.token, d.aged_from, d.settled_at
+            d.key,
+            d.event,
+            d.destination,
+            d.state,
+            d.due_at,
+            d.attempts,
+            d.token,
+            d.aged_from,
+            d.settled_at,
         )
         # Locked: between the look and the change another replica might claim one.
         self.deliveries_of = (
@@ -294,6 +306,10 @@ class Statements:
                 due_at=sa.null(),
                 token=sa.null(),
             )
+        )
+        #: Of deliveries that are gone: settled by who slept through their whole life.
+        self.drop_strays = sa.delete(attempts).where(
+            attempts.c.delivery.in_(keys), ~sa.exists().where(d.key == attempts.c.delivery)
         )
         self.drop_attempts = sa.delete(attempts).where(attempts.c.delivery.in_(keys))
         self.drop_deliveries = sa.delete(deliveries).where(d.key.in_(keys))
@@ -316,6 +332,14 @@ class Statements:
         self.count_dead = (
             sa.select(d.destination, sa.func.count()).where(d.state == DEAD).group_by(d.destination)
         )
+
+
+_MADE: dict[str, Statements] = {}
+
+
+def statements_for(dialect: sa.Dialect) -> Statements:
+    """All statements for *dialect*; compiling them takes longer than opening a database."""
+    return _MADE.get(dialect.name) or _MADE.setdefault(dialect.name, Statements(dialect))
 
 
 def _upsert(insert: Any, table: sa.Table) -> Any:

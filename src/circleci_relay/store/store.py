@@ -19,7 +19,7 @@ from circleci_relay.store.link import Link
 from circleci_relay.store.migrate import bring_up_to_date, look
 from circleci_relay.store.place import database_of
 from circleci_relay.store.reads import Reader
-from circleci_relay.store.statements import Statements
+from circleci_relay.store.statements import statements_for
 from circleci_relay.store.unit import Memory, Unit
 from circleci_relay.store.writer import Writer
 
@@ -71,7 +71,7 @@ class Store:
         self._clock = clock
         self._on_wait = on_wait
         self._memory = Memory()
-        self._statements = Statements(database.dialect)
+        self._statements = statements_for(database.dialect)
         self._link = Link(database)
         self._runner = Runner(database, self._link, self._statements, self._memory, clock)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
@@ -135,15 +135,17 @@ class Store:
         waited = 0.0
         said = -_SAY_EVERY
         while True:
+            why = what
             try:
                 if await self._in_thread(reached):
                     return
             except _Away as away:
+                why = f"{what}: {_one_line(away)}"
                 if waited >= patience:
-                    raise StoreRefused(f"{what}: {_one_line(away)}") from away.__cause__
+                    raise StoreRefused(why) from away.__cause__
             if waited - said >= _SAY_EVERY:
                 said = waited
-                self._on_wait(f"{what}; waiting")
+                self._on_wait(f"{why}; waiting")
             await self._clock.sleep(_LOOK_EVERY)
             waited += _LOOK_EVERY
 
