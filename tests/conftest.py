@@ -36,5 +36,5 @@ def _no_blocking() -> Iterator[BlockBuster]:
         for name, function in blockbuster.functions.items():
             if name.startswith("sqlite3."):
                 # By design, and said there: rows are written on the loop, commits are not.
-                function.can_block_in("circleci_relay/store/batch.py", {"begin"})
+                function.can_block_in("circleci_relay/store/runner.py", {"begin"})
         yield blockbuster

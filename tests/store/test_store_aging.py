@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
 from circleci_relay.model import SECOND, Decision, State
 from circleci_relay.store.schema import attempts, bodies, deliveries, events
-from support.storing import HOUR
+from support.storing import HOUR, MAIN
 
 if TYPE_CHECKING:
     from support.storing import Bench
@@ -158,3 +159,20 @@ async def test_who_slept_through_it_all_leaves_nothing_behind(bench: Bench) -> N
     assert bench.watch.fenced == [late]
     for table in (events, deliveries, attempts):
         assert bench.rows(str(sa.select(table))) == []
+
+
+async def test_a_branch_nothing_was_built_on_for_long_is_forgotten(bench: Bench) -> None:
+    """Step by step, and not before its last outcome is 90 days old, whatever `keep` is."""
+    branches = [replace(MAIN, branch=f"feature-{n}") for n in range(5)]
+    for line in branches:
+        await bench.accept(line=line, good=True)
+    bench.clock.advance(60 * 24 * 3600)
+    await bench.accept(line=MAIN, good=True)
+    for _ in range(4):
+        await _walk(bench, limit=2)
+    assert bench.row("SELECT count(*) AS n FROM lines")["n"] == 6
+    bench.clock.advance(31 * 24 * 3600)
+    for _ in range(5):
+        await _walk(bench, limit=2)
+    assert [row["branch"] for row in bench.rows("SELECT branch FROM lines")] == ["main"]
+    assert (await bench.accept(line=MAIN, good=False)).change == "broken"

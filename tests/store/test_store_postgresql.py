@@ -6,10 +6,11 @@ import asyncio
 import socket
 from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
 
 from circleci_relay.clock import ManualClock
-from circleci_relay.store import Store
+from circleci_relay.store import Store, postgresql
 from support.storing import RecordingLanes, opened, refusal, rows_in
 
 if TYPE_CHECKING:
@@ -174,3 +175,33 @@ async def test_its_clock_is_what_leases_go_by(url: str) -> None:
     async with opened(url, clock=clock) as bench:
         [row] = bench.rows("SELECT extract(epoch FROM now())::bigint AS now")
         assert 0 <= row["now"] - clock.now() // 1_000_000 < 60
+
+
+async def test_who_sleeps_inside_a_transaction_is_ended(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A replica that was stopped while it sent a batch must not keep its rows from the others."""
+    monkeypatch.setattr(postgresql, "_LONG", "0s")
+    bystander = psycopg.connect(bench.url, application_name="a-report")
+    asleep = psycopg.connect(bench.url, application_name="circleci-relay")
+    for session in (bystander, asleep):
+        session.execute("SELECT 1")
+    await bench.store.agree()
+    bystander.execute("SELECT 1")
+    with pytest.raises(psycopg.OperationalError):
+        asleep.execute("SELECT 1")
+    bystander.close()
+    asleep.close()
+
+
+async def test_what_another_timeline_counts_is_not_believed(bench: Bench) -> None:
+    """A standby that took over may know the number as another's, or not at all."""
+    database = bench.store._database
+    with psycopg.connect(bench.url) as session:
+        [timeline] = session.execute("SELECT left(pg_walfile_name(pg_current_wal_lsn()), 8)")
+        [number] = session.execute("SELECT pg_current_xact_id()::text")
+    mark, elsewhere = f"{timeline[0]}/{number[0]}", f"FFFFFFFF/{number[0]}"
+    connection = database.connect()
+    assert database.committed(connection, mark)
+    assert not database.committed(connection, elsewhere)
+    connection.close()

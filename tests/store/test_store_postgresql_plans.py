@@ -64,6 +64,7 @@ def _texts(statements: Statements) -> dict[str, str]:
 def _numbered(text: str) -> str:
     """Write parameters as the server knows them; a list of values has some values."""
     numbers = itertools.count(1)
+    text = re.sub(r"__\[POSTCOMPILE_line_keys\w*\]", "'1', '2', '3'", text)
     text = re.sub(r"__\[POSTCOMPILE_\w+\]", "1, 2, 3", text)
     return re.sub(r"%s", lambda _: f"${next(numbers)}", text)
 

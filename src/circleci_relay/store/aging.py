@@ -20,6 +20,9 @@ Cursor = tuple[Micros, int]
 _MOST_KEYS = 10_000
 """Values in one statement: SQLite takes 32,766 by default, and fan-out may be large."""
 
+_LINES: Micros = 90 * 24 * 3600 * SECOND
+"""How long a branch's last outcome is kept at least, so that `change` can be told of the next."""
+
 START: Cursor = (-(2**62), 0)
 
 
@@ -51,6 +54,7 @@ def age_out(unit: Unit, *, keep: Micros, cursor: Cursor | None, limit: int) -> A
     ).all()
     if not page:
         _forget_charts(unit, before)
+        _forget_lines(unit, min(before, unit.now - _LINES), limit=limit)
         return Aged(cursor=None)
     keys = [row.key for row in page]
     rows = unit.connection.execute(unit.statements.deliveries_of, {"keys": keys}).all()
@@ -98,3 +102,18 @@ def _forget_charts(unit: Unit, before: Micros) -> None:
     """At the end of a walk: rollups and configurations of a time no event is left of."""
     unit.connection.execute(unit.statements.drop_minutes, {"before": before // (60 * SECOND)})
     unit.connection.execute(unit.statements.drop_configs, {"before": before})
+
+
+def _forget_lines(unit: Unit, before: Micros, *, limit: int) -> None:
+    """
+    At the end of a walk: some of the branches that nothing was built on for long.
+
+    A few each time, by their keys, since an index on their age would have to be moved at
+    every event.
+    """
+    run, statements, memory = unit.connection.execute, unit.statements, unit.memory
+    page = run(statements.some_lines, {"after": memory.line_walk, "limit": limit}).all()
+    old = [row.key for row in page if row.updated_at < before]
+    if old:
+        run(statements.drop_lines, {"line_keys": old, "before": before})
+    memory.line_walk = page[-1].key if page else b""

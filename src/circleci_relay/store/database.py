@@ -68,6 +68,13 @@ class Database(Protocol):
     def reader(self) -> sa.Engine:
         """Return an engine whose connections cannot write."""
 
+    def viewer(self, *, alone: bool = False) -> sa.Engine:
+        """
+        Return an engine for who has no part in it, and leaves what is looked at as it is.
+
+        *alone*: nobody else has the database open.
+        """
+
     def nature_of(self, error: Exception) -> Nature:
         """Sort a failure."""
 
@@ -91,6 +98,9 @@ class Database(Protocol):
 
     def alone(self, connection: sa.Connection, what: str, *, wait: bool = False) -> bool:
         """Within the transaction, keep other processes from *what*; False: one is at it."""
+
+    def end_sleepers(self, connection: sa.Connection) -> int:
+        """End what holds locks for a process that sleeps; how many there were."""
 
     def tidy(self, connection: sa.Connection) -> None:
         """Do what suits a quiet moment."""

@@ -68,7 +68,7 @@ def _refuse_unfinished(connection: sa.Connection, title: str) -> None:
 
 def look(database: Database) -> str | None:
     """What the database was last migrated to; refused, untouched, if it must not be used."""
-    engine = database.reader()
+    engine = database.viewer(alone=True)
     try:
         with engine.connect() as connection:
             return revision(connection, database.title)
@@ -96,8 +96,10 @@ def bring_up_to_date(database: Database, connection: sa.Connection, found: str |
 def _without_limits(connection: sa.Connection) -> None:
     """A migration of a large table takes the time it takes."""
     if connection.dialect.name == "postgresql":
-        for limit in ("lock_timeout", "statement_timeout"):
-            connection.exec_driver_sql(f"SET LOCAL {limit} = 0")
+        connection.exec_driver_sql(
+            "SELECT set_config(name, '0', true) FROM pg_settings WHERE name IN"
+            " ('lock_timeout', 'statement_timeout', 'transaction_timeout')"
+        )
 
 
 def upgrade(connection: sa.Connection) -> None:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from circleci_relay.model import Micros
 
 _OLDEST = 140_000  #: server_version_num
+_ENDS_TRANSACTIONS = 170_000  #: from here on there is `transaction_timeout`
 
 _LIBPQ = {
     "application_name": "circleci-relay",
@@ -46,8 +47,17 @@ _SESSION = (
     "SET idle_in_transaction_session_timeout = '5s'",
     "SET lock_timeout = '3s'",
     "SET statement_timeout = '20s'",
+    # A machine that vanished holds its locks until the server notices.
+    "SET tcp_keepalives_idle = 10",
+    "SET tcp_keepalives_interval = 5",
+    "SET tcp_keepalives_count = 3",
+    "SET tcp_user_timeout = '20s'",
     "SET TIME ZONE 'UTC'",
 )
+
+_TIMELINE = " left(pg_walfile_name(pg_current_wal_lsn()), 8)"
+_LONG = "10s"
+"""How long a transaction of ours may take; no more than a step of ageing out needs."""
 
 _UNDECIDED = 3.0  #: seconds to wait for a transaction whose server process still works on it
 _LOOK_AGAIN = 0.02
@@ -134,6 +144,11 @@ class Postgresql:
             )
         return []
 
+    def viewer(self, *, alone: bool = False) -> sa.Engine:
+        """Return what `reader` does."""
+        del alone
+        return self.reader()
+
     def nature_of(self, error: Exception) -> Nature:
         """Sort by the SQLSTATE PostgreSQL gave."""
         return nature_of(error)
@@ -160,9 +175,11 @@ class Postgresql:
     # Transactions
 
     def mark(self, connection: sa.Connection) -> str | None:
-        """Return the transaction's own number; None if it has written nothing."""
-        found = connection.exec_driver_sql("SELECT pg_current_xact_id_if_assigned()::text")
-        return found.scalar()
+        """Return the transaction's own number and its timeline; None if it wrote nothing."""
+        number, timeline = connection.exec_driver_sql(
+            "SELECT pg_current_xact_id_if_assigned()::text," + _TIMELINE
+        ).one()
+        return None if number is None else f"{timeline}/{number}"
 
     def committed(self, connection: sa.Connection, mark: str) -> bool:
         """
@@ -170,13 +187,18 @@ class Postgresql:
 
         Source: PostgreSQL, "Transaction ID and Snapshot Information Functions": made for
         "whether their transaction committed or aborted after the application and database
-        server become disconnected while a COMMIT is in progress".
+        server become disconnected while a COMMIT is in progress". A standby that took over
+        counts on by itself: on its timeline the number may be another's, or none's yet. So
+        there the answer is no, and all is run again.
         """
+        timeline, _, number = mark.partition("/")
         until = time.monotonic() + _UNDECIDED
         while True:
             with connection.begin():
+                if timeline != connection.exec_driver_sql("SELECT" + _TIMELINE).scalar_one():
+                    return False
                 state = connection.exec_driver_sql(
-                    "SELECT pg_xact_status(%s::text::xid8)", (mark,)
+                    "SELECT pg_xact_status(%s::text::xid8)", (number,)
                 ).scalar()
             if state != "in progress":
                 return state == "committed"
@@ -199,6 +221,23 @@ class Postgresql:
         return wait or bool(found)
 
     # Upkeep
+
+    def end_sleepers(self, connection: sa.Connection) -> int:
+        """
+        End sessions of other replicas that fell asleep while they sent a transaction.
+
+        No timeout of a session looks at these before PostgreSQL 17; their locks would
+        keep what they had in hand from whoever is awake.
+        """
+        ended = connection.exec_driver_sql(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+            " WHERE usename = current_user AND datname = current_database()"
+            " AND application_name = current_setting('application_name')"
+            " AND pid <> pg_backend_pid() AND state <> 'idle' AND wait_event = 'ClientRead'"
+            " AND xact_start < clock_timestamp() - %s::interval",
+            (_LONG,),
+        )
+        return int(ended.scalar_one())
 
     def tidy(self, connection: sa.Connection) -> None:
         """Nothing: autovacuum does."""
@@ -241,6 +280,8 @@ def _set_up(made: psycopg.Connection[Any], *, reader: bool) -> None:
     with made.cursor() as cursor:
         for statement in _SESSION:
             cursor.execute(statement)
+        if made.info.server_version >= _ENDS_TRANSACTIONS:
+            cursor.execute(f"SET transaction_timeout = '{_LONG}'")
         if reader:
             cursor.execute("SET default_transaction_read_only = on")
         else:

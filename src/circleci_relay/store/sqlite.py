@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
@@ -24,9 +26,12 @@ if TYPE_CHECKING:
 _MIB = 1024 * 1024
 
 _BUSY_MS = 5_000
-_WAL_KEPT = 4 * _MIB  #: what the WAL file is cut to once its content is in the database
-_WAL_LIMIT = 32 * _MIB  #: from here on a checkpoint does not wait for a quiet moment
-_WAL_STEP = 8 * _MIB
+_WAL_LIMIT = 8 * _MIB  #: from here on a checkpoint does not wait for a quiet moment
+_WAL_STEP = 4 * _MIB
+_PAGE = 4096  #: bytes, about
+_WAL_KEPT = _WAL_LIMIT + _WAL_STEP
+"""What the WAL file is cut to. Cutting it takes longer than a checkpoint, while senders wait,
+and writing over what there is takes less than growing the file anew."""
 
 
 class Sqlite:
@@ -40,7 +45,8 @@ class Sqlite:
         self.title = str(place.path)
         self.dialect: sa.Dialect = sqlite.dialect()
         self._lock = FileLock(place.lock)
-        self._looked = 0  # the log's size at the last checkpoint that could not finish
+        self._wal = place.wal
+        self._looked = 0  # the log's length at the last checkpoint that could not finish
 
     # Who may use it
 
@@ -72,6 +78,32 @@ class Sqlite:
     def reader(self) -> sa.Engine:
         """Return an engine with one `query_only` connection."""
         return engine_of(self.place, reader=True)
+
+    def viewer(self, *, alone: bool = False) -> sa.Engine:
+        """
+        Return an engine that leaves the file as it is, even when it closes.
+
+        One that may write would, as the last to close, put the log away: at that moment a
+        relay that starts may be writing.
+        """
+        path = self.place.path
+        # Where nothing may be written SQLite cannot share memory with others: nobody is there.
+        alone = alone or not os.access(path.parent, os.W_OK)
+        immutable = "&immutable=1" if alone and not self.place.wal.exists() else ""
+        name = f"file:{quote(str(path.absolute()))}?mode=ro{immutable}"
+
+        def connect() -> sqlite3.Connection:
+            return sqlite3.connect(
+                name,
+                uri=True,
+                timeout=_BUSY_MS / 1000,
+                isolation_level=None,
+                check_same_thread=False,
+            )
+
+        return sa.create_engine(
+            "sqlite://", creator=connect, poolclass=sa.pool.NullPool, hide_parameters=True
+        )
 
     def nature_of(self, error: Exception) -> Nature:
         """Sort by the code SQLite gave."""
@@ -125,8 +157,12 @@ class Sqlite:
     @property
     def pressing(self) -> bool:
         """Whether the write-ahead log has grown so large that it should not wait."""
-        size = self._wal_size()
-        return size > _WAL_LIMIT and size > self._looked + _WAL_STEP
+        return self._reaches(max(_WAL_LIMIT, self._looked + _WAL_STEP))
+
+    def end_sleepers(self, connection: sa.Connection) -> int:
+        """There is nobody else."""
+        del connection
+        return 0
 
     def tidy(self, connection: sa.Connection) -> None:
         """Move the log into the database; a reader in the way leaves some for the next time."""
@@ -135,7 +171,10 @@ class Sqlite:
         except sqlite3.DatabaseError:
             row = None  # a full disk, say: the next commit tells, and is told of
         done = row is not None and row[0] == 0 and row[1] == row[2]
-        self._looked = 0 if done else self._wal_size()
+        if done:
+            self._looked = 0
+        else:  # not again at every commit
+            self._looked = row[1] * _PAGE if row else max(_WAL_LIMIT, self._looked + _WAL_STEP)
 
     def vacuum(self, connection: sa.Connection, pages: int) -> int:
         """Free pages one by one, in the transaction under way."""
@@ -154,11 +193,23 @@ class Sqlite:
         files = (self.place.path, self.place.wal)
         return sum(file.stat().st_size for file in files if file.exists())
 
-    def _wal_size(self) -> int:
+    def _reaches(self, size: int) -> bool:
+        """Whether the log holds *size* bytes or more; its file may be longer than what it holds."""
+        # https://sqlite.org/fileformat2.html, "The Write-Ahead Log": a frame is of now if its
+        # salt is the header's. (No lock of SQLite's is on this file: closing it costs none.)
         try:
-            return self.place.wal.stat().st_size
+            log = os.open(self._wal, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
-            return 0
+            return False
+        try:
+            head = os.pread(log, 32, 0)
+            frame = 24 + int.from_bytes(head[8:12], "big")
+            salt = os.pread(log, 16, 32 + size // frame * frame)[8:]
+        except OSError:
+            return False
+        finally:
+            os.close(log)
+        return len(salt) == 8 and salt == head[16:24]  # noqa: PLR2004 - as long as a salt is
 
 
 def _connected(
@@ -204,9 +255,17 @@ def engine_of(place: Place, *, reader: bool = False) -> sa.Engine:
         connect_args={"check_same_thread": False, "cached_statements": 256},
     )
     sa.event.listen(engine, "connect", _connected(place, reader=reader))
-    begin = "BEGIN" if reader else "BEGIN IMMEDIATE"
-    sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
+    sa.event.listen(engine, "begin", _begin_reading if reader else _begin_writing)
     return engine
+
+
+def _begin_reading(connection: sa.Connection) -> None:
+    connection.exec_driver_sql("BEGIN")
+
+
+def _begin_writing(connection: sa.Connection) -> None:
+    # Straight to the driver: SQLAlchemy's way takes twice as long.
+    raw(connection).execute("BEGIN IMMEDIATE")
 
 
 def raw(connection: sa.Connection) -> sqlite3.Connection:

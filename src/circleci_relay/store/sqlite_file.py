@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _MAGIC = b"SQLite format 3\0"
+_FRAME = 24  #: bytes before each page of a write-ahead log
+_LOCKED = 1 << 30  #: where SQLite's own locks lie in the file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,13 +60,36 @@ def prepare(place: Place) -> None:
 def _refuse_truncated(place: Place, head: bytes) -> None:
     """A copy cut short reads well until its missing pages are asked for."""
     # https://sqlite.org/fileformat2.html, "The Database Header": the page size at 16, the
-    # page count at 28. While a WAL is there the file may rightly be shorter.
+    # page count at 28. Pages that are missing may stand in the log, which a crash leaves.
     size = int.from_bytes(head[16:18], "big")
-    pages = int.from_bytes(head[28:32], "big")
-    wal = place.wal.stat().st_size if place.wal.exists() else 0
-    have = place.path.stat().st_size
-    if len(head) < len(_MAGIC) or (not wal and have < pages * (65536 if size == 1 else size)):
+    size = 65536 if size == 1 else size
+    logged, pages = _logged(place.wal)
+    have = place.path.stat().st_size // max(size, 1)
+    missing = range(have + 1, (pages or int.from_bytes(head[28:32], "big")) + 1)
+    unused = _LOCKED // max(size, 1) + 1  # the page SQLite never writes
+    if len(head) < len(_MAGIC) or any(each not in logged and each != unused for each in missing):
         raise StoreRefused(f"{place.path} is cut short; restore it from a backup")
+
+
+def _logged(wal: Path) -> tuple[set[int], int]:
+    """Return the pages that stand in a write-ahead log, and how many the database then has."""
+    # "The Write-Ahead Log", section 4.1: a header of 32 bytes, then frames of 24 and a page.
+    found: set[int] = set()
+    waiting: set[int] = set()
+    pages = 0
+    if not wal.exists():
+        return found, pages
+    with wal.open("rb") as file:
+        head = file.read(32)
+        size, salt = int.from_bytes(head[8:12], "big"), head[16:24]
+        while len(frame := file.read(_FRAME)) == _FRAME and frame[8:16] == salt:
+            waiting.add(int.from_bytes(frame[:4], "big"))
+            if committed := int.from_bytes(frame[4:8], "big"):
+                found |= waiting
+                waiting.clear()
+                pages = committed
+            file.seek(size, os.SEEK_CUR)
+    return found, pages
 
 
 class FileLock:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from circleci_relay.store.unit import LAST_INSTANT
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
@@ -57,7 +59,8 @@ def void_leases(unit: Unit) -> int:
 
     The tokens stay: the next claim finds them and records the attempts as lost.
     """
-    until = unit.now + (unit.memory.max_lease or FALLBACK_LEASE)
+    # A little further than the longest lease: what is on record of the time may be late.
+    until = unit.now + (unit.memory.max_lease or FALLBACK_LEASE) + 2 * _MINUTE
     return sum(
         unit.connection.execute(
             unit.statements.void_leases, {"whose": name, "now": unit.now, "until": until}
@@ -68,13 +71,13 @@ def void_leases(unit: Unit) -> int:
 
 def last_instant(unit: Unit, now: Micros) -> Micros:
     """
-    The time by this database's own count: *now*, or the last minute on record.
+    The time by this database's own count: *now*, or the last instant on record.
 
     A clock that was set back between two runs would otherwise make every retry and lease
     late by as much. What lies more than a day ahead is no step but a mistake.
     """
-    minute = unit.connection.execute(unit.statements.last_minute).scalar()
-    last = 0 if minute is None else minute * _MINUTE
+    found = unit.connection.execute(unit.statements.get_meta, {"name": LAST_INSTANT}).scalar()
+    last = int(found or 0)
     return last if now < last <= now + _DAY else now
 
 

@@ -265,7 +265,6 @@ class Statements:
         self.lock_destinations = self.all_destinations.order_by(
             destinations.c.name
         ).with_for_update()
-        self.last_minute = sa.select(sa.func.max(minutes.c.minute))
         config = insert(configs)
         self.put_config = config.on_conflict_do_update(
             index_elements=["digest"], set_={"last_seen_at": config.excluded.last_seen_at}
@@ -316,6 +315,16 @@ class Statements:
         self.drop_bodies = sa.delete(bodies).where(bodies.c.event.in_(keys))
         self.drop_events = sa.delete(events).where(e.key.in_(keys))
         self.drop_minutes = sa.delete(minutes).where(minutes.c.minute < param("before"))
+        self.some_lines = (
+            sa.select(lines.c.key, lines.c.updated_at)
+            .where(lines.c.key > param("after"))
+            .order_by(lines.c.key)
+            .limit(param("limit"))
+        )
+        line_keys: sa.BindParameter[list[bytes]] = param("line_keys", expanding=True)
+        self.drop_lines = sa.delete(lines).where(
+            lines.c.key.in_(line_keys), lines.c.updated_at < param("before")
+        )
         later_one = configs.alias()
         #: One that another took over from before then: no event of its time is left.
         self.drop_configs = sa.delete(configs).where(

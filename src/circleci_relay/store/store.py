@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from circleci_relay.errors import StoreRefused
 from circleci_relay.store import aging, standing
-from circleci_relay.store.batch import Accepting, Batch, Claiming, Doing, Report, Runner
+from circleci_relay.store.batch import Accepting, Batch, Claiming, Doing, Report
 from circleci_relay.store.database import Nature
 from circleci_relay.store.encode import text
 from circleci_relay.store.lanes import Unwatched
@@ -19,6 +19,7 @@ from circleci_relay.store.link import Link
 from circleci_relay.store.migrate import bring_up_to_date, look
 from circleci_relay.store.place import database_of
 from circleci_relay.store.reads import Reader
+from circleci_relay.store.runner import Runner
 from circleci_relay.store.statements import statements_for
 from circleci_relay.store.unit import Memory, Unit
 from circleci_relay.store.writer import Writer
@@ -346,11 +347,22 @@ class Store:
         return await self._do(lambda unit: self._database.vacuum(unit.connection, pages))
 
     async def agree(self) -> None:
-        """Keep the clock from falling behind the database's, which all replicas share."""
-        if self._database.shared:
-            now = await self._do(lambda unit: self._database.instant(unit.connection))
-            if now is not None:
-                self._clock.agree(now)
+        """
+        With other replicas, once in a while: on the time, and on who is asleep.
+
+        Keeps the clock from falling behind the database's, and ends what a process that
+        sleeps holds locked.
+        """
+        if not self._database.shared:
+            return
+
+        def look(unit: Unit) -> Micros | None:
+            self._database.end_sleepers(unit.connection)
+            return self._database.instant(unit.connection)
+
+        now = await self._do(look)
+        if now is not None:
+            self._clock.agree(now)
 
     async def backlog(self) -> Mapping[str, Backlog]:
         """What waits and what is dead, by destination; those with neither are left out."""

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 Minute = tuple[int, str, str, str]
 """A minute since the epoch, a kind, a name, a result: what a count is of."""
 
+LAST_INSTANT = "last_instant"
+"""Under this name `meta` holds the time of about the last commit."""
+
 _BLOCK = 1_000
 _MINUTE = 60 * SECOND
 
@@ -116,6 +119,7 @@ class Memory:
     charts: Charts = field(default_factory=Charts)
     known: set[str] = field(default_factory=set)  #: destinations that have their row
     digest: str | None = None  #: of the configuration in force
+    line_walk: bytes = b""  #: how far the walk through old lines has come
     max_lease: Micros = 0  #: the longest ever given; bounds what start-up must void
     # Tokens need only differ from all others ever given: a start nobody guesses, then counted.
     tokens: itertools.count[int] = field(
@@ -173,4 +177,7 @@ class Unit:
         both.add(self._tally)
         if both.owing:
             self.statements.add_minutes.run(self.connection, both.rows())
+            self.connection.execute(
+                self.statements.put_meta, {"name": LAST_INSTANT, "value": str(self.now)}
+            )
             self.then.append(lambda: charts.written(self.now))

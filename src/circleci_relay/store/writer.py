@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from concurrent.futures import ThreadPoolExecutor
 
-    from circleci_relay.clock import Clock
+    from circleci_relay.clock import Clock, Timer
     from circleci_relay.model import Claim, Micros, Settlement
     from circleci_relay.store.batch import Waiting
     from circleci_relay.store.lanes import Lanes, Watch
@@ -78,6 +78,8 @@ class Writer:
         self._stopping = False
         self._dirty = False
         self._overdue = False  # whether settlements go into a commit of their own
+        self._company: asyncio.TimerHandle | None = None
+        self._cutting: Timer
         self._hung = False  # whether the transaction under way is what is in the way
         self._away_since: Micros = 0
         self.available = asyncio.Event()  #: set while the last commit succeeded
@@ -112,7 +114,9 @@ class Writer:
     def _owe(self) -> None:
         if not self.owing:
             self._overdue = False
-            asyncio.get_running_loop().call_later(_COMPANY, self._press)
+            if self._company is not None:
+                self._company.cancel()  # it was set for others, which are written
+            self._company = asyncio.get_running_loop().call_later(_COMPANY, self._press)
         elif len(self._settlements) == _ENOUGH:
             self._work.set()
 
@@ -205,19 +209,22 @@ class Writer:
 
     async def _watched(self, running: asyncio.Future[Report]) -> Report:
         """Wait for a transaction; while it hangs nothing is promised and nothing attempted."""
-        timers = (
-            self._clock.call_later(_HANGS, self._hang),
-            self._clock.call_later(_SEVERED, self._sever),
-        )
+        hanging = self._clock.call_later(_HANGS, self._hang)
+        self._cutting = self._clock.call_later(_SEVERED, self._cut)
         try:
             report = await running
         finally:
-            for timer in timers:
-                timer.cancel()
+            hanging.cancel()
+            self._cutting.cancel()
         if self._hung and report.outage is None:
             self._hung = False
             self._back()
         return report
+
+    def _cut(self) -> None:
+        self._sever()
+        # Over a new connection it may hang again.
+        self._cutting = self._clock.call_later(_SEVERED, self._cut)
 
     def _hang(self) -> None:
         if self.available.is_set():
