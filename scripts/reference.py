@@ -209,7 +209,9 @@ def size(count: int) -> str:
 
 def command_line() -> str:
     """Every verb's own help."""
-    root = click.Context(main, info_name="circleci-relay", terminal_width=100)
+    # With its settings, as when it runs: `-h` is one of them.
+    settings = main.context_settings
+    root = click.Context(main, info_name="circleci-relay", terminal_width=100, **settings)
     parts = [
         NOTE,
         "# Command line\n\nWhat each command says of itself with `--help`.\n",
@@ -219,10 +221,19 @@ def command_line() -> str:
         command = main.get_command(root, name)
         if command is None:
             raise SystemExit(f"reference: no command {name}")
-        context = click.Context(command, info_name=name, parent=root, terminal_width=100)
-        text = "\n".join(line.rstrip() for line in command.get_help(context).splitlines())
-        parts.append(f"## {name}\n\n```text\n{text}\n```\n")
+        parts += help_of(command, root)
     return "\n".join(parts)
+
+
+def help_of(command: click.Command, parent: click.Context) -> Iterator[str]:
+    """A command's help, and that of those under it."""
+    context = click.Context(command, info_name=command.name, parent=parent, terminal_width=100)
+    text = "\n".join(line.rstrip() for line in command.get_help(context).splitlines())
+    name = context.command_path.partition(" ")[2]
+    yield f"## {name}\n\n```text\n{text}\n```\n"
+    if isinstance(command, click.Group):
+        for under in command.commands.values():
+            yield from help_of(under, context)
 
 
 def metrics() -> str:

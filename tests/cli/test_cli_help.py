@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from circleci_relay import __version__
 from circleci_relay.cli import main
 from circleci_relay.cli.output import printable
-from circleci_relay.cli.verbs import VERBS, Verb
+from circleci_relay.cli.verbs import VERBS, Family, Verb
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,21 +30,34 @@ def command(name: str) -> Verb:
     return found
 
 
+def family(name: str) -> dict[str, Verb]:
+    """The verb called *name* and those under it, by how they are called."""
+    top = command(name)
+    found = {name: top}
+    if isinstance(top, Family):
+        for under, verb in top.commands.items():
+            assert isinstance(verb, Verb)
+            found[f"{name} {under}"] = verb
+    return found
+
+
 @pytest.mark.parametrize("name", VERBS)
 def test_every_verb_has_help_with_examples(name: str) -> None:
     """Someone who knows only the verb's name learns from --help how to type it."""
-    result = CliRunner().invoke(main, [name, "--help"])
+    for called in family(name):
+        result = CliRunner().invoke(main, [*called.split(), "--help"])
+        assert result.exit_code == 0
+        assert f"circleci-relay {called}" in result.output.partition("Examples:\n")[2]
 
-    assert result.exit_code == 0
+    result = CliRunner().invoke(main, [name, "--help"])
     assert VERBS[name] in " ".join(result.output.split())
-    assert "Examples:\n" in result.output
-    assert f"circleci-relay {name}" in result.output.partition("Examples:")[2]
 
 
 @pytest.mark.parametrize("name", VERBS)
 def test_the_examples_can_be_parsed(name: str) -> None:
     """No example names an option that does not exist."""
-    text = "\n".join(command(name).examples).replace("\\\n", " ")
+    verbs = family(name).values()
+    text = "\n".join("\n".join(each.examples) for each in verbs).replace("\\\n", " ")
     for line in text.splitlines():
         words = [word for word in shlex.split(line, comments=True) if word != ">"]
         if f"circleci-relay {name}" not in line or line.startswith("#"):
@@ -52,7 +65,7 @@ def test_the_examples_can_be_parsed(name: str) -> None:
         words = words[words.index("circleci-relay") + 2 :]
         words = words[: words.index("|")] if "|" in words else words
         options = [word for word in words if word.startswith("-") and word != "-"]
-        known = {opt for param in command(name).params for opt in param.opts} | {"--help"}
+        known = {opt for each in verbs for param in each.params for opt in param.opts} | {"--help"}
         assert set(options) <= known, line
 
 
@@ -135,7 +148,7 @@ def test_nothing_is_printed_that_a_terminal_obeys(text: str, shown: str) -> None
 
 def test_no_option_takes_a_secret_itself() -> None:
     """Command lines are visible to every user of a machine, so they hold no secrets."""
-    for name in VERBS:
-        for param in command(name).params:
+    for verb in (verb for name in VERBS for verb in family(name).values()):
+        for param in verb.params:
             assert isinstance(param, click.Parameter)
             assert not {"--secret", "--token", "--password"} & set(param.opts)

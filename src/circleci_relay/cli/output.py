@@ -28,11 +28,11 @@ def emit(value: Any, *, indent: int | None = 2) -> None:
     click.echo(json.dumps(value, indent=indent))
 
 
-def console() -> Console:
+def console(*, stderr: bool = False) -> Console:
     """The terminal as rich sees it; colours only where there is one and NO_COLOR is not set."""
     from rich.console import Console  # noqa: PLC0415 - half of what `--help` would cost
 
-    return Console(highlight=False, markup=False, emoji=False, soft_wrap=False)
+    return Console(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=False)
 
 
 def print_table(

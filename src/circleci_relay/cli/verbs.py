@@ -19,6 +19,7 @@ VERBS: Mapping[str, str] = {
     "sink": "Receive webhooks on this machine and show what arrives.",
     "demo": "See the whole relay at work on this machine, in half a minute.",
     "schema": "Print the JSON Schema of relay.yaml, for editors.",
+    "store": "Look into the database, bring it up to date, copy it into another.",
 }
 
 
@@ -48,11 +49,25 @@ class Verb(click.Command):
                 formatter.write(f"{'':>{formatter.current_indent}}{line}\n")
 
 
+class Family(Verb, click.Group):
+    """A verb with verbs of its own."""
+
+
 def verb(name: str, *, examples: str) -> Callable[[Callable[..., Any]], Verb]:
     """Declare the verb *name*; the function's docstring is the rest of its help."""
 
     def declare(function: Callable[..., Any]) -> Verb:
         text = f"{VERBS[name]}\n\n{cleandoc(function.__doc__ or '')}"
         return click.command(name, cls=Verb, examples=examples, help=text)(function)
+
+    return declare
+
+
+def family(name: str, *, examples: str) -> Callable[[Callable[..., Any]], Family]:
+    """Declare the verb *name* that has others under it."""
+
+    def declare(function: Callable[..., Any]) -> Family:
+        text = f"{VERBS[name]}\n\n{cleandoc(function.__doc__ or '')}"
+        return click.group(name, cls=Family, examples=examples, help=text)(function)
 
     return declare
