@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
@@ -21,7 +22,6 @@ from support.build import a_claim, a_destination
 from support.receiver import Receiver, answer
 
 if TYPE_CHECKING:
-    import asyncio
     from pathlib import Path
 
 StartReceiver = Callable[..., Awaitable[Receiver]]
@@ -180,11 +180,26 @@ async def garbage(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
     await writer.drain()
 
 
+async def ask_for_patience(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Refuse for now, and never come to the end of the excuse."""
+    writer.write(b"HTTP/1.1 429 Slow Down\r\nretry-after: 5\r\ncontent-length: 99\r\n\r\nx")
+    await reader.read()
+
+
+async def flood_with_promises(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Say `100 Continue`, and nothing else, as long as anyone listens."""
+    while not writer.is_closing():
+        writer.write(b"HTTP/1.1 100 Continue\r\n\r\n" * 100)
+        await writer.drain()
+
+
 @pytest.mark.parametrize(
     ("behaviour", "result"),
     [
         (hang, Result.TIMEOUT),
         (drip_for_ever, Result.OK),
+        (ask_for_patience, Result.THROTTLED),
+        (flood_with_promises, Result.PROTOCOL),
         (reset, Result.CONNECTION),
         (garbage, Result.PROTOCOL),
     ],
@@ -199,6 +214,31 @@ async def test_hostile_receivers_are_outcomes(
     there = await receiver(behaviour)
     outcome = await attempt(clock, there.url(), timeout=0.2)
     assert outcome.result is result, outcome
+
+
+async def test_answers_to_no_question_end_the_connection(
+    clock: ManualClock, receiver: StartReceiver
+) -> None:
+    """A connection that waits for the next attempt takes in nothing meanwhile."""
+    answered, ended = asyncio.Event(), asyncio.Event()
+
+    async def go_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer(200))
+        await answered.wait()
+        try:
+            while True:
+                writer.write(answer(200))
+                await writer.drain()
+        except ConnectionError:
+            ended.set()
+
+    there = await receiver(go_on)
+    sender = Sender(a_destination(there.url()), clock=clock, redact=Redaction())
+    assert (await sender.attempt(a_claim(clock))).result is Result.OK
+    answered.set()
+    async with asyncio.timeout(5):
+        await ended.wait()
+    await sender.close()
 
 
 async def test_nobody_listening_is_a_connection_error(clock: ManualClock) -> None:
@@ -299,6 +339,92 @@ async def test_a_proxy_carries_the_attempt(clock: ManualClock, receiver: StartRe
     )
     assert outcome.result is Result.OK
     assert proxy.requests[0].line == "POST http://warehouse.example.com/ingest HTTP/1.1"
+
+
+async def test_a_connection_is_used_again(clock: ManualClock, receiver: StartReceiver) -> None:
+    """One after the other, attempts share a connection, also after an answer with a body."""
+    connections = set()
+
+    async def note(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.add(writer.get_extra_info("peername"))
+        body = b"thank you"
+        while True:
+            writer.write(answer(200, body=body) if len(there.requests) % 2 else answer(204))
+            await writer.drain()
+            request = await there._read(reader)
+            if request is None:
+                return
+            there.requests.append(request)
+
+    there = await receiver(note)
+    sender = Sender(a_destination(there.url()), clock=clock, redact=Redaction())
+    excerpts = [(await sender.attempt(a_claim(clock))).excerpt for _ in range(4)]
+    await sender.close()
+    assert excerpts == [b"thank you", b"", b"thank you", b""]
+    assert len(connections) == 1
+
+
+async def test_what_announces_an_answer_is_none(
+    clock: ManualClock, receiver: StartReceiver
+) -> None:
+    """`103 Early Hints` and its like come before the answer, and are passed over."""
+    there = await receiver(b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n" + answer(404))
+    outcome = await attempt(clock, there.url())
+    assert (outcome.result, outcome.status) == (Result.CLIENT_ERROR, 404)
+
+
+async def test_an_answer_that_ends_with_its_connection(
+    clock: ManualClock, receiver: StartReceiver
+) -> None:
+    """Without a length the body goes on until the connection ends; the next has another."""
+
+    async def old_fashioned(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.0 500 Oh\r\n\r\nsorry")
+        await writer.drain()
+
+    there = await receiver(old_fashioned)
+    sender = Sender(a_destination(there.url()), clock=clock, redact=Redaction())
+    outcomes = [await sender.attempt(a_claim(clock)) for _ in range(2)]
+    await sender.close()
+    assert [(each.status, each.excerpt) for each in outcomes] == [(500, b"sorry")] * 2
+
+
+async def test_a_large_body_arrives_whole(clock: ManualClock, receiver: StartReceiver) -> None:
+    """One that no socket takes in one piece."""
+    there = await receiver()
+    body = b'{"id":"1","text":"' + b"x" * 8_000_000 + b'"}'
+    outcome = await attempt(clock, there.url(), a_claim(clock, body))
+    assert outcome.result is Result.OK, outcome
+    assert there.requests[0].body == body
+
+
+async def test_no_cookie_is_kept(clock: ManualClock, receiver: StartReceiver) -> None:
+    """What a destination sets is not sent with the next attempt."""
+    there = await receiver(answer(200, "set-cookie: a=b"))
+    sender = Sender(a_destination(there.url()), clock=clock, redact=Redaction())
+    for _ in range(2):
+        await sender.attempt(a_claim(clock))
+    await sender.close()
+    assert ["cookie" in request.headers for request in there.requests] == [False, False]
+
+
+async def test_a_proxy_is_told_who_asks(clock: ManualClock, receiver: StartReceiver) -> None:
+    """The user and password in a proxy's URL go to the proxy, in its header."""
+    proxy = await receiver()
+    sender = Sender(
+        a_destination(
+            "http://warehouse.example.com/ingest", proxy=f"http://me:word@localhost:{proxy.port}"
+        ),
+        clock=clock,
+        redact=Redaction(),
+    )
+    for _ in range(2):
+        assert (await sender.attempt(a_claim(clock))).result is Result.OK
+    await sender.close()
+    assert [request.headers["proxy-authorization"] for request in proxy.requests] == [
+        "Basic bWU6d29yZA=="
+    ] * 2
+    assert proxy.requests[0].headers["host"] == "warehouse.example.com"
 
 
 async def test_a_proxy_that_refuses_is_a_connection_error(

@@ -10,11 +10,14 @@ from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
-from multidict import CIMultiDict
+from aiohttp.http import HttpProcessingError
 from yarl import URL
 
 from circleci_relay import __version__
+from circleci_relay.deadlines import Deadlines
+from circleci_relay.delivery.connections import Connector
 from circleci_relay.delivery.signing import SCHEMES
+from circleci_relay.delivery.wire import Answer, Wire
 from circleci_relay.errors import StartupError
 from circleci_relay.model import Claim, Outcome, Result
 
@@ -35,8 +38,8 @@ SPARE = 2048
 LONGEST_WAIT = 366 * 86_400.0
 """Seconds; an absurd `Retry-After` becomes this before anything is computed from it."""
 
-AUTOMATIC = ("accept", "accept-encoding", "content-type", "user-agent")
-"""Headers aiohttp would add of its own: a destination sees CircleCI's, or none."""
+USER_AGENT = f"circleci-relay/{__version__}"
+"""Sent where CircleCI's own is not known."""
 
 
 class Sender:
@@ -52,27 +55,26 @@ class Sender:
         self._redact = redact
         # As written: encoding anew what is encoded already breaks signed URLs.
         url = destination.url.get_secret_value()
-        self._url = URL(url, encoded=url.isascii())
         proxy = destination.proxy
-        self._proxy = URL(proxy.get_secret_value()) if proxy else None
-        self._headers = tuple(
-            (name.lower(), value.get_secret_value()) for name, value in destination.headers.items()
-        )
+        self._headers = {
+            name.lower(): value.get_secret_value() for name, value in destination.headers.items()
+        }
         self._sign = None
         if destination.sign:
             secrets = tuple(secret.get_secret_value() for secret in destination.sign.secrets)
             self._sign = SCHEMES[destination.sign.scheme](secrets)
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=destination.concurrency,
-                # True is one context shared by all: loading the CAs takes 20 ms each time.
-                ssl=client_tls(destination) if destination.tls else True,
-            ),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=destination.timeout),
-            auto_decompress=False,
-            skip_auto_headers=AUTOMATIC,
+        self._connector = Connector(
+            limit=destination.concurrency,
+            # True is one context shared by all: loading the CAs takes 20 ms each time.
+            tls=client_tls(destination) if destination.tls else True,
         )
+        self._wire = Wire(
+            URL(url, encoded=url.isascii()),
+            connector=self._connector,
+            proxy=URL(proxy.get_secret_value()) if proxy else None,
+        )
+        self._timeout = destination.timeout
+        self._deadlines = Deadlines()
 
     async def attempt(self, claim: Claim) -> Outcome:
         """
@@ -83,27 +85,24 @@ class Sender:
         """
         clock = self._clock
         started = clock.now()
-        status: int | None = None
-        retry_after: float | None = None
-        excerpt = bytearray()
+        answer = Answer()
         error: str | None = None
         result = Result.OK
         try:
-            async with self._session.post(
-                self._url,
-                data=claim.body,
-                headers=self._headers_of(claim),
-                allow_redirects=False,
-                proxy=self._proxy,
-            ) as response:
-                status = response.status
-                retry_after = self._retry_after(response.headers.get("retry-after"))
-                await _read(response, excerpt)
+            with self._deadlines.within(self._timeout):
+                await self._wire.post(
+                    self._headers_of(claim), claim.body, answer, most=EXCERPT_BYTES + SPARE
+                )
         except Exception as fault:  # noqa: BLE001 - a bug in one attempt is a failed attempt
             result, error = _classify(fault)
-        if status is not None and (error is None or 200 <= status < 300):  # noqa: PLR2004
+        status = answer.status
+        if status is not None and result is not Result.INTERNAL:
             # Once the status is in, the answer is given: an endless body takes nothing back.
-            result, error = _judge(status), None
+            result = _judge(status)
+            if result is Result.OK:
+                error = None
+        elif result is Result.CONNECTION:
+            self._connector.clear_dns_cache()  # it may have moved
         if error is not None:
             error = self._redact(error)
         return Outcome(
@@ -112,27 +111,24 @@ class Sender:
             duration=clock.now() - started,
             status=status,
             error=error,
-            excerpt=self._clean(excerpt),
-            retry_after=retry_after,
+            excerpt=self._clean(answer.excerpt),
+            retry_after=self._retry_after(answer.headers.get("retry-after")),
         )
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._session.close()
+        await self._connector.close()
 
-    def _headers_of(self, claim: Claim) -> CIMultiDict[str]:
-        headers = CIMultiDict(claim.headers)
-        for name, value in self._headers:
-            headers[name] = value
+    def _headers_of(self, claim: Claim) -> dict[str, str]:
         timestamp = int(self._clock.wall())
+        headers = dict(claim.headers)
+        headers.update(self._headers)
         headers["webhook-id"] = claim.webhook_id
         headers["webhook-timestamp"] = str(timestamp)
         headers["relay-attempt"] = str(claim.attempt)
-        if "user-agent" not in headers:
-            headers["user-agent"] = f"circleci-relay/{__version__}"
+        headers.setdefault("user-agent", USER_AGENT)
         if self._sign is not None:
-            for name, value in self._sign(claim.webhook_id, timestamp, claim.body).items():
-                headers[name] = value
+            headers.update(self._sign(claim.webhook_id, timestamp, claim.body))
         return headers
 
     def _retry_after(self, value: str | None) -> float | None:
@@ -146,16 +142,6 @@ class Sender:
             # The last secret may be cut off, and half of one is not known for one.
             text = text[:-SPARE]
         return text.encode()[:EXCERPT_BYTES]
-
-
-async def _read(response: aiohttp.ClientResponse, excerpt: bytearray) -> None:
-    """Read the first bytes of the body; the rest is not worth the connection."""
-    content = response.content
-    wanted = EXCERPT_BYTES + SPARE
-    while len(excerpt) < wanted and not content.at_eof():
-        excerpt += await content.read(wanted - len(excerpt))
-    if not content.at_eof():
-        response.close()
 
 
 def _judge(status: int) -> Result:
@@ -208,6 +194,11 @@ FAULTS: tuple[tuple[type[Exception], Result, Callable[[Any], str]], ...] = (
     ),
     (
         aiohttp.ClientResponseError,
+        Result.PROTOCOL,
+        lambda fault: f"not a valid HTTP answer ({type(fault).__name__})",
+    ),
+    (
+        HttpProcessingError,
         Result.PROTOCOL,
         lambda fault: f"not a valid HTTP answer ({type(fault).__name__})",
     ),

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 LEASE_MARGIN = 30.0
 """Seconds a lease outlasts the timeout."""
 
-POLL = 10.0
+POLL = 5.0
 """Seconds between two looks for what nothing announced: the lapsed leases of another process."""
 
 AHEAD = 512

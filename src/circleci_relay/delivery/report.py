@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import structlog
@@ -17,6 +18,8 @@ log = structlog.get_logger()
 def report(claim: Claim, outcome: Outcome, decision: Decision) -> None:
     """Write the one wide line of an attempt."""
     if decision.state is State.DELIVERED:
+        if not log.is_enabled_for(logging.DEBUG):
+            return  # before the line is made: there are thousands a second
         write = log.debug
     elif decision.state is State.DEAD:
         write = log.error

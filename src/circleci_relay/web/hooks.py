@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 from aiohttp import HttpVersion11, web
 
+from circleci_relay.deadlines import Deadlines
 from circleci_relay.errors import Rejected, StoreError
 from circleci_relay.web.answers import Answer, failure, head
 
@@ -80,6 +81,7 @@ class Hooks:
         self._clock = clock
         self._in_flight = 0
         self._said: dict[str, float] = {}
+        self._deadlines = Deadlines()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Take in one request."""
@@ -90,6 +92,7 @@ class Hooks:
             accepted = await self._receive(request, door, began)
         except _Refusal as refusal:
             return self._refuse(request, refusal)
+        connection.proven()
         self._metrics.source(door.source).ack_duration.observe(time.monotonic() - began)
         content = b'{"event": "%b", "duplicate": %b}' % (
             accepted.event.encode(),
@@ -115,7 +118,7 @@ class Hooks:
         try:
             body = await self._read(request, reserved, began)
             left = self._limits.answer - (time.monotonic() - began)
-            async with asyncio.timeout(max(0.0, left)):
+            with self._deadlines.within(left):
                 return await self._intake.receive(
                     door,
                     request.headers,
@@ -150,7 +153,12 @@ class Hooks:
         except TimeoutError:
             raise _Refusal(408, "the body took too long", reason="slow") from None
         except (web.RequestPayloadError, ConnectionError):
-            raise _Refusal(400, "the body is malformed or cut short", reason="http") from None
+            raise _cut_short() from None
+        except RuntimeError:
+            if request.transport is not None:
+                raise
+            # So says aiohttp where the client was gone before anyone asked for the body.
+            raise _cut_short() from None
 
     def _invite(self, request: web.BaseRequest) -> None:
         """Answer `expect: 100-continue`, or the client waits before it sends the body."""
@@ -191,7 +199,7 @@ class Hooks:
         return Answer(
             head(refusal.status, refusal.headers),
             failure(refusal.error),
-            keep=self._keeps(request) and request.content.is_eof(),
+            keep=self._keeps(request) and request.content.is_eof() and refusal.reason != "http",
             body=request.method != "HEAD",
         ).as_response()
 
@@ -210,6 +218,10 @@ class Hooks:
             method=request.method[:20],
             path=request.raw_path.partition("?")[0][:200],
         )
+
+
+def _cut_short() -> _Refusal:
+    return _Refusal(400, "the body is malformed or cut short", reason="http")
 
 
 class _Reserved:
