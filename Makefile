@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory --no-builtin-rules
-.PHONY: help setup check format test quick demo bench docs image lock clean
+.PHONY: help setup check format test quick faults soak demo bench docs image lock clean
 
 BIN := .venv/bin
 COVERAGE_FLOOR := 90
@@ -23,11 +23,21 @@ demo: setup ## show the relay at work in under 30 s (STAY=1: then stay up to pla
 
 test: setup ## everything that must pass: `make check`, all tests, coverage
 	@scripts/promtool
+	@scripts/faketime
 	@$(MAKE) check
 	@rm -f .coverage .coverage.*
 	PATH="$$PWD/.tools:$$PATH" $(BIN)/coverage run -m pytest -n 2 --durations=10 $(ARGS)
 	@$(BIN)/coverage combine -q
 	$(BIN)/coverage report --fail-under=$(COVERAGE_FLOOR)
+
+# The soak comes last, and only when what is before it passes.
+faults: setup ## the fault suite in full, then the soak (ARGS="-k clock", RELAY_SEED=7, SOAK=0: no soak)
+	@scripts/faketime
+	RELAY_FAULTS=full $(BIN)/python -m pytest tests/faults --ignore=tests/faults/test_soak.py -vv -s $(ARGS)
+	@$(if $(filter 0,$(SOAK)),echo 'faults: SOAK=0, so no soak',$(MAKE) soak ARGS=)
+
+soak: setup ## ten minutes at half of what the relay can take (RELAY_SOAK=120: two)
+	RELAY_FAULTS=full $(BIN)/python -m pytest tests/faults/test_soak.py -vv -s $(ARGS)
 
 quick: setup ## the tests alone, without coverage (ARGS="tests/unit -k word")
 	@PATH="$$PWD/.tools:$$PATH" $(BIN)/python -m pytest $(ARGS)
@@ -42,8 +52,8 @@ format: setup ## rewrite the code as `make check` wants it
 	$(BIN)/ruff check --fix $(CHECKED)
 	$(BIN)/ruff format $(CHECKED)
 
-bench: setup ## load generator, receiver, relay and a naive relay, measured side by side (ARGS=)
-	@$(BIN)/python -m bench $(ARGS)
+bench: setup ## the relay measured beside a naive one (ARGS="postgres growth --quick", --help)
+	@PYTHONPATH=tests $(BIN)/python -m bench $(ARGS)
 
 docs: setup ## write the generated pages of docs/reference again
 	@$(BIN)/python scripts/reference.py

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
+from support.faults import SEED, scaled
 from support.gate import gate
-from support.ledger import Ledger
+from support.ledger import Ledger, until
 from support.program import Program, running, write_config
 from support.receiver import Receiver, answer
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from support.shortage import FullDisk, Shortage
@@ -23,14 +25,19 @@ StartReceiver = Callable[..., Awaitable[Receiver]]
 WIDTH = 4
 """How many attempts are under way at the gated destination when the store goes."""
 
+PAGES = scaled(150, 2_000)
+"""Pages of 4 KiB that the database may have: about 100 without any event."""
+
 ROUTING = {"success": ("healthy",), "failed": ("healthy", "gated")}
 
 
-def configured(folder: Path, store: Path, **receivers: Receiver) -> Path:
+def configured(
+    folder: Path, store: Path, receivers: Mapping[str, Receiver], *, options: str = ""
+) -> Path:
     """Write a relay.yaml that leads to a healthy and a gated destination."""
     return write_config(
         folder,
-        store={"url": f"sqlite:///{store / 'relay.db'}"},
+        store={"url": f"sqlite:///{store / 'relay.db'}{options}"},
         destinations={
             name: {"url": there.url(), "timeout": "25s", "concurrency": WIDTH}
             for name, there in receivers.items()
@@ -69,7 +76,7 @@ async def test_the_store_goes_and_comes_back(
     }
     gated, database = receivers["gated"], shortage.folder / "relay.db"
     ledger = Ledger(2, ROUTING)
-    config = configured(tmp_path, shortage.folder, **receivers)
+    config = configured(tmp_path, shortage.folder, receivers)
     async with running(config) as program:
         async with ledger.load(program, width=8):
             await ledger.more(150, 202)
@@ -112,7 +119,7 @@ async def test_a_crash_on_a_full_disk(
         "gated": await receiver(*[waiting] * WIDTH, answer(200)),
     }
     ledger = Ledger(3, ROUTING)
-    config = configured(tmp_path, full_disk.folder, **receivers)
+    config = configured(tmp_path, full_disk.folder, receivers)
     async with running(config) as program, ledger.load(program, width=8):
         await ledger.more(100, 202)
         await receivers["gated"].wait_for(WIDTH)
@@ -130,3 +137,39 @@ async def test_a_crash_on_a_full_disk(
         assert await program.stop() == 0
     ledger.audit(receivers)
     ledger.audit_store(full_disk.folder / "relay.db", receivers)
+
+
+async def test_no_more_pages_until_there_are(tmp_path: Path, receiver: StartReceiver) -> None:
+    """`max_page_count` fills like a disk: 503, nothing delivered lost; a larger one ends it."""
+    receivers = {"healthy": await receiver(), "gated": await receiver()}
+    ledger, database = Ledger(SEED, ROUTING), tmp_path / "relay.db"
+    config = configured(tmp_path, tmp_path, receivers, options=f"?max_page_count={PAGES}")
+    async with running(config) as program:
+        async with ledger.load(program, width=8):
+            [away] = await program.log("store_unavailable")
+            taken = ledger.answers[202]
+            await ledger.more(50, 503)
+            status, said = await probe(program, "/readyz")
+            alive, _ = await probe(program, "/healthz")
+        assert await program.stop() == 0
+    refused = await Program.start(config)
+    await until(refused, lambda: bool(refused.lines or refused.raw), every=0.05)
+    early = len(refused.raw)
+    await refused.kill()
+    config = configured(tmp_path, tmp_path, receivers, options=f"?max_page_count={100 * PAGES}")
+    async with running(config) as program:
+        async with ledger.load(program, width=8):
+            await ledger.more(50, 202)
+        await ledger.arrived(receivers)
+        await ledger.emptied(program, database)
+        assert await program.stop() == 0
+    repeats = ledger.audit(receivers)
+    ledger.audit_store(database, receivers)
+    print(  # noqa: T201 - shown by -rP
+        f"full at {PAGES} pages after {taken} events ({away['error']}): answers"
+        f" {dict(ledger.answers)}, repeats {dict(repeats)}, {early} line(s) of a start while full"
+    )
+    assert (status, alive) == (503, 200)
+    assert said["reasons"] == ["the store cannot be written"]
+    assert "full" in str(away["error"])
+    assert set(ledger.answers) <= {200, 202, 503}
