@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from support.faults import SEED, scaled
 from support.ledger import Ledger, look, until
 from support.program import Program, circleci, running, write_config
 from support.receiver import Answer, Receiver, answer
@@ -17,9 +18,7 @@ if TYPE_CHECKING:
 
 StartReceiver = Callable[..., Awaitable[Receiver]]
 
-CRASHES = int(os.environ.get("RELAY_CRASHES", "5"))
-SEED = int(os.environ.get("RELAY_SEED", "20260302"))
-"""Both for a longer run: `RELAY_CRASHES=100 RELAY_SEED=7 pytest tests/faults/test_crash.py`."""
+CRASHES = scaled(5, 200)
 
 PATIENT = {"initial": "20ms", "max_interval": "200ms"}
 ROUTING = {"success": ("healthy", "flaky"), "failed": ("healthy", "flaky", "forgetful")}
@@ -70,17 +69,38 @@ async def a_moment(chance: random.Random, ledger: Ledger, receivers: dict[str, R
         await asyncio.sleep(0)
 
 
+@asynccontextmanager
+async def replaced(config: Path) -> AsyncIterator[Callable[[], Awaitable[Program]]]:
+    """Yield what returns the next process to take hooks in, while another one is starting."""
+    programs = [await Program.start(config)]
+
+    async def following() -> Program:
+        # Only then the one after it, or the two would race for the file.
+        program = await programs[-1].ready()
+        programs.append(await Program.start(config))
+        return program
+
+    try:
+        yield following
+    finally:
+        for program in programs:
+            await program.kill()
+
+
 async def test_killed_under_load_again_and_again(tmp_path: Path, receiver: StartReceiver) -> None:
     """Whatever was acknowledged arrives everywhere it should, each under one webhook-id."""
     chance = random.Random(SEED)  # noqa: S311 - to be repeated, not to be secret
     receivers = await three_receivers(receiver, chance)
     ledger, database = Ledger(SEED, ROUTING), tmp_path / "relay.db"
     config = configured(tmp_path, receivers)
-    for _ in range(CRASHES):
-        async with running(config) as program, ledger.load(program):
-            await a_moment(chance, ledger, receivers)
-            await program.kill()
-    async with running(config) as program:
+    # The next one waits for the file meanwhile: it takes over as soon as that can be.
+    async with replaced(config) as following:
+        for _ in range(CRASHES):
+            program = await following()
+            async with ledger.load(program):
+                await a_moment(chance, ledger, receivers)
+                await program.kill()
+        program = await following()
         await ledger.arrived(receivers)
         await ledger.emptied(program, database)
         assert await program.stop() == 0

@@ -6,20 +6,21 @@ import asyncio
 import json
 import random
 import sqlite3
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
+import psycopg
 
 from circleci_relay.circleci import signature
 from support.program import SECRET, CircleCI, Program, an_event, circleci
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from support.receiver import Receiver, Request
 
 PATIENCE = 60.0
@@ -27,6 +28,9 @@ PATIENCE = 60.0
 
 Routing = Mapping[str, tuple[str, ...]]
 """The destinations a workflow's status leads to."""
+
+Database = Path | str
+"""The file of a SQLite database, or the URL of one in PostgreSQL."""
 
 
 @dataclass
@@ -52,7 +56,10 @@ class Ledger:
         self.sent: dict[str, Sent] = {}
         self.answers: Counter[int] = Counter()  #: by status; 0 is no answer
         self.strange: list[tuple[int, Mapping[str, str]]] = []  #: what no answer may be
+        self.slowest = 0.0  #: seconds an answer took at most
         self._routing = routing
+        self._names: list[str] = []  # of all that was sent, to choose from
+        self._doubtful: list[str] = []  # and of what may still be in doubt
         self._changed = asyncio.Condition()
 
     @property
@@ -63,11 +70,10 @@ class Ledger:
     def draw(self) -> str:
         """Return the id of what is posted next: new, in doubt, or once more for no reason."""
         chance = self.random.random()
-        if chance < 0.2:
-            doubtful = [n for n, s in self.sent.items() if s.doubtful and not s.acknowledged]
-            known = doubtful if chance < 0.15 and doubtful else list(self.sent)
-            if known:
-                return self.random.choice(known)
+        if chance < 0.15 and (doubtful := self._in_doubt()):
+            return doubtful
+        if chance < 0.2 and self._names:
+            return self.random.choice(self._names)
         number = len(self.sent)
         status = self.random.choice(sorted(self._routing))
         body = an_event(
@@ -77,7 +83,19 @@ class Ledger:
         )
         name = json.loads(body)["id"]
         self.sent[name] = Sent(body, self._routing[status])
+        self._names.append(name)
         return str(name)
+
+    def _in_doubt(self) -> str | None:
+        """Return the id of an event that CircleCI would send again, if there is one."""
+        while self._doubtful:
+            place = self.random.randrange(len(self._doubtful))
+            name = self._doubtful[place]
+            if not self.sent[name].acknowledged:
+                return name
+            self._doubtful[place] = self._doubtful[-1]
+            self._doubtful.pop()
+        return None
 
     async def post(self, sender: CircleCI, name: str) -> int:
         """Post the event *name*; return the status, 0 if no answer came."""
@@ -87,15 +105,20 @@ class Ledger:
             "circleci-signature": signature.sign(sent.body, SECRET.encode()),
         }
         status, said, answered = 0, {}, False
-        with suppress(aiohttp.ClientError, ConnectionError):
+        began = time.monotonic()
+        with suppress(aiohttp.ClientError, ConnectionError, TimeoutError):
             async with sender.session.post(sender.url, data=sent.body, headers=headers) as response:
                 said, answered = await response.json(), "retry-after" in response.headers
                 status = response.status
+        if status:
+            self.slowest = max(self.slowest, time.monotonic() - began)
         if status in {200, 202}:
             sent.relay_ids.add(said["event"])
             if said["duplicate"] != (status == 200):
                 self.strange.append((status, said))
         else:
+            if not sent.doubtful:
+                self._doubtful.append(name)
             sent.doubtful = True
             if status and (status != 503 or not answered):
                 self.strange.append((status, said))
@@ -184,14 +207,15 @@ class Ledger:
 
     # What is stored
 
-    async def emptied(self, program: Program, database: Path) -> None:
+    async def emptied(self, program: Program, database: Database) -> None:
         """Wait until nothing is pending in the *database* of *program*."""
         pending = "SELECT 1 FROM deliveries WHERE state = 'pending' LIMIT 1"
         await until(program, lambda: not look(database, pending), every=0.05)
 
-    def audit_store(self, database: Path, receivers: Mapping[str, Receiver]) -> None:
+    def audit_store(self, database: Database, receivers: Mapping[str, Receiver]) -> None:
         """Check what the *database* holds once all is delivered."""
-        assert look(database, "PRAGMA integrity_check") == [("ok",)]
+        if isinstance(database, Path):
+            assert look(database, "PRAGMA integrity_check") == [("ok",)]
         events = look(database, "SELECT id, public_id FROM events")
         stored = dict(events)
         assert len(stored) == len(events), "an event is stored twice"
@@ -232,7 +256,18 @@ async def until(program: Program, reached: Callable[[], bool], *, every: float) 
                     await program.written.wait()
 
 
-def look(database: Path, sql: str) -> list[tuple[Any, ...]]:
-    """Look into a database, also while the program has it open."""
+def look(database: Database, sql: str) -> list[tuple[Any, ...]]:
+    """Look into a database, also while programs have it open."""
+    if isinstance(database, str):
+        return change(database, sql, read_only=True)
     with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connection:
         return connection.execute(sql).fetchall()
+
+
+def change(database: str, sql: str, *, read_only: bool = False) -> list[tuple[Any, ...]]:
+    """Run one statement behind the back of whoever has the PostgreSQL *database* open."""
+    # Not for ever: the event loop waits for it, and so does every other patience.
+    options = "-c lock_timeout=50s"
+    with closing(psycopg.connect(database, autocommit=True, options=options)) as connection:
+        connection.read_only = read_only
+        return connection.execute(sql.encode()).fetchall()

@@ -6,6 +6,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+PATIENCE = 30.0
+"""Seconds after which a test gives up waiting; on an idle machine nothing here takes one."""
+
 
 @dataclass
 class Request:
@@ -67,7 +70,7 @@ class Receiver:
 
     async def wait_for(self, count: int) -> list[Request]:
         """Return the requests once there are *count* of them."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             async with self.arrived:
                 await self.arrived.wait_for(lambda: len(self.requests) >= count)
         return self.requests
