@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 StartReceiver = Callable[..., Awaitable[Receiver]]
 
-CRASHES = scaled(5, 200)
+CRASHES = scaled(3, 200)
 
 PATIENT = {"initial": "20ms", "max_interval": "200ms"}
 ROUTING = {"success": ("healthy", "flaky"), "failed": ("healthy", "flaky", "forgetful")}

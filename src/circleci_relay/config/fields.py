@@ -360,11 +360,24 @@ def store_url() -> Reads:
     )
 
 
+_PORTED = re.compile(r"([^:\[\]]*|\[[^\]]*\])(:[0-9]{0,5})?")
+
+
+def _hosts(rest: str) -> list[str]:
+    """The hosts that a URL of PostgreSQL names, each with its port."""
+    authority = re.split(r"[/?]", rest, maxsplit=1)[0]
+    return authority.rpartition("@")[2].split(",")
+
+
 def _store_url(text: str) -> str:
     scheme, separator, rest = text.partition("://")
     if scheme in {"postgresql", "postgres"} and separator:
         if not rest.strip("/"):
             raise ValueError("names no database; wanted postgresql://user:password@host/database")
+        if not all(map(_PORTED.fullmatch, _hosts(rest))):
+            raise ValueError(
+                "names a port that is none; wanted postgresql://user@host:5432/database"
+            )
         return str(text)
     if scheme.startswith(("postgresql+", "postgres+")):
         raise ValueError("names a driver, which the relay chooses; wanted postgresql://…")
