@@ -89,6 +89,107 @@ async def test_one_connection_too_many_is_503(begin: Begin) -> None:
     assert relay.value("requests_refused_total", reason="connections") == 1
 
 
+async def test_a_crowd_gives_way(begin: Begin) -> None:
+    """Who says nothing makes room for who has something to say, but not in the middle of it."""
+    relay = await begin(limits=Limits(connections=2))
+    gate = relay.intake.gate = asyncio.Event()
+    address = relay.listeners.hooks_address
+    async with Wire(address) as stored:
+        stored.send(post())
+        await asyncio.wait_for(relay.intake.entered.wait(), 5)
+        async with Wire(address) as silent, Wire(address) as late:
+            late.send(post())
+            assert await silent.rest() == b""
+            gate.set()
+            assert (await late.reply()).status == 202
+        assert (await stored.reply()).status == 202
+    assert relay.value("requests_refused_total", reason="connections") == 1
+
+
+async def test_headers_without_end_are_431(relay: Relay) -> None:
+    """Headers may not take more memory than headers need."""
+    async with Wire(relay.listeners.hooks_address) as wire:
+        wire.send(post(b"")[:-4] + b"".join(b"\r\nx-%d: %b" % (n, b"y" * 8000) for n in range(5)))
+        assert (await wire.reply()).status == 431
+        assert await wire.rest() == b""
+    assert relay.value("requests_refused_total", reason="http") == 1
+
+
+async def test_chunks_of_a_byte_are_400(relay: Relay) -> None:
+    """A body cut into as many pieces as it has bytes costs a thousand times its size."""
+    head = post().replace(b"content-length: 2", b"transfer-encoding: chunked")[:-2]
+    async with Wire(relay.listeners.hooks_address) as wire:
+        wire.send(head + b"1\r\nx\r\n" * 20_000)
+        reply = await wire.reply()
+        assert (reply.status, reply.headers["connection"]) == (400, "close")
+        await wire.rest()
+    assert relay.intake.received == []
+
+
+async def test_what_is_left_of_a_refused_body_is_not_read_for_ever(begin: Begin) -> None:
+    """The refusal ends the connection, however fast the rest comes."""
+    relay = await begin(limits=Limits(linger=60, left_over=100_000))
+    head = post().replace(b"content-length: 2", b"content-length: 999999999")[:-2]
+    async with Wire(relay.listeners.hooks_address) as wire:
+        wire.send(head)
+        assert (await wire.reply()).status == 413
+        wire.send(bytes(200_000))
+        assert await wire.rest() == b""
+
+
+async def test_too_many_requests_ahead(begin: Begin) -> None:
+    """Some may be sent ahead; who goes on for ever holds up everyone else, and is closed."""
+    relay = await begin(limits=Limits(ahead=40))
+    async with Wire(relay.listeners.hooks_address) as wire:
+        wire.send(post() * 40)
+        assert [(await wire.reply()).status for _ in range(40)] == [202] * 40
+        wire.send(post() * 400)
+        assert (await wire.reply()).status == 202
+        await wire.rest()
+    assert 41 <= len(relay.intake.received) <= 80
+    assert relay.value("requests_refused_total", reason="http") == 1
+
+
+async def test_a_large_body_at_once_is_no_overhead(begin: Begin) -> None:
+    """What waits to be parsed because much has come is not taken for headers."""
+    relay = await begin(settings={"max_body": "8MiB"})
+    body = bytes(5_000_000)
+    assert (await relay.hook(post(body))).status == 202
+    assert relay.intake.received == [body]
+
+
+async def test_a_chunk_that_is_none_is_400(relay: Relay) -> None:
+    """A body that turns out to be malformed is answered then, not once its time is over."""
+    head = post().replace(b"content-length: 2", b"transfer-encoding: chunked")[:-2]
+    async with Wire(relay.listeners.hooks_address) as wire:
+        wire.send(head + b"1\r\nx\r\n")
+        async with asyncio.timeout(5):
+            while not relay.listeners._bound["listen"]._connections.requests_count:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+        wire.send(b"zz\r\n")
+        assert (await wire.reply()).status == 400
+        assert await wire.rest() == b""
+
+
+async def test_answers_that_are_not_taken(begin: Begin) -> None:
+    """A client that stops reading with answers under way is not waited for."""
+    relay = await begin(limits=Limits(unread=0.1))
+    connections = relay.listeners._bound["listen"]._connections
+    async with Wire(relay.listeners.hooks_address) as wire:
+        wire.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        sent = 0
+        async with asyncio.timeout(30):
+            while not any(each._paused for each in connections.connections):
+                seen = connections.requests_count
+                wire.send(post(b"", path="/x") * 16)
+                sent += 16
+                while connections.requests_count < seen + 16:  # noqa: ASYNC110
+                    await asyncio.sleep(0)
+            while connections.connections:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+    assert relay.value("requests_refused_total", reason="path") == sent
+
+
 async def test_a_client_that_does_not_read_loses_its_connection(relay: Relay) -> None:
     """Answers nobody reads are not kept without bound."""
     async with Wire(relay.listeners.hooks_address) as wire:

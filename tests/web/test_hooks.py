@@ -202,10 +202,10 @@ async def test_expect_continue_is_answered(relay: Relay) -> None:
 
 async def test_pipelined_requests_are_all_answered(relay: Relay) -> None:
     """More requests at once than are parsed ahead come through in order."""
-    bodies = [b"%d" % number for number in range(100)]
+    bodies = [b"%d" % number for number in range(40)]
     async with Wire(relay.listeners.hooks_address) as wire:
         wire.send(b"".join(post(body) for body in bodies))
-        assert [(await wire.reply()).status for _ in bodies] == [202] * 100
+        assert [(await wire.reply()).status for _ in bodies] == [202] * 40
     assert relay.intake.received == bodies
 
 

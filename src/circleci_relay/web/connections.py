@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
 import structlog
@@ -32,49 +33,141 @@ class Limits:
     connections: int = 2000
     in_flight: int = 64 * 1024 * 1024  #: bytes of bodies being read or stored
     linger: float = 1.0  #: reading what is left of a refused body, so that the answer arrives
+    left_over: int = 1024 * 1024  #: bytes of it that are read, however fast they come
+    ahead: int = 40  #: requests in a row of which none waited for the answer before
+    unread: float = 5.0  #: an answer that the client does not take
+    overhead: int = 32 * 1024  #: bytes that are no body: a request's headers, chunks' lengths
+
+
+SLICE = 8192
+"""Bytes that are parsed in one go."""
+
+CANDIDATES = 100
+"""How many connections are looked at for one that gives way."""
 
 
 class Connection(web.RequestHandler):
     """One client; its headers must come in time."""
 
-    __slots__ = ("_began", "_head_timer", "_server", "_turned_away")
+    __slots__ = (
+        "_ahead",
+        "_began",
+        "_body",
+        "_deaf",
+        "_head_timer",
+        "_left_over",
+        "_overhead",
+        "_server",
+        "_turned_away",
+        "_unread_timer",
+        "_wire",
+    )
 
     def __init__(self, server: Connections, **options: Any) -> None:
         super().__init__(server, **options)
         self._server = server
         self._began = 0.0
         self._head_timer: asyncio.TimerHandle | None = None
+        self._unread_timer: asyncio.TimerHandle | None = None
         self._turned_away = False
+        self._body: Any = None  # of the request that came last
+        self._deaf = False  # whatever comes is dropped
+        self._ahead = 0
+        self._left_over = 0
+        self._overhead = 0
+        self._wire: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`; one connection too many is told so and closed."""
-        if not self._server.admit():
+        self._wire = cast("asyncio.Transport", transport)  # uvloop's is no subclass
+        if not self._server.admit(self):
             self._turned_away = True
-            cast("asyncio.Transport", transport).write(_TOO_MANY)  # uvloop's is no subclass
-            transport.close()
+            self._wire.write(_TOO_MANY)
+            self._wire.close()
             return
+        # Tell at once when an answer is not taken: `pause_writing`.
+        self._wire.set_write_buffer_limits(0)
         super().connection_made(transport)
         self._await_head()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """See `asyncio.Protocol`."""
         self._head_done()
+        self._taken_by_client()
+        self._wire = None
         if not self._turned_away:
             super().connection_lost(exc)
-            self._server.gone()
+            self._server.gone(self)
 
     def data_received(self, data: bytes) -> None:
-        """See `asyncio.Protocol`; also starts and stops the deadline for a request's headers."""
-        if self._turned_away:
+        """
+        See `asyncio.Protocol`; also starts and stops the deadline for a request's headers.
+
+        A long piece is parsed in slices, each looked at: what comes at once may be tens of
+        thousands of chunks of one byte, or headers that never end.
+        """
+        if len(data) <= SLICE:
+            self._parse(data)
             return
-        seen = self._request_count
-        if not self._began and self.idle:
-            self._began = time.monotonic()
+        for start in range(0, len(data), SLICE):
+            self._parse(data[start : start + SLICE])
+
+    def _parse(self, data: bytes) -> None:
+        if self._turned_away or self._deaf or self._force_close:
+            return
+        seen, body, idle = self._request_count, self._body, self.idle
+        size = 0 if body is None else body.total_bytes
+        if idle:
+            self._ahead = 0
+            self._began = self._began or time.monotonic()
+            if seen and self._waiter is None and self._enough_left_over(len(data)):
+                return
         super().data_received(data)
         if self._request_count != seen:
             self._head_done()
+            self._look_at_requests(self._request_count - seen, idle=idle)
+            body, size = self._body, 0
         elif self._head_timer is None and self.idle:
             self._await_head()
+        self._overhead += len(data) - (0 if body is None else body.total_bytes - size)
+        # While it is paused, what waits to be parsed may be body; it is counted once it is.
+        paused = self._reading_paused or self._buffer_paused
+        if self._overhead > self._server.limits.overhead and not paused:
+            self._too_wordy()
+
+    def _look_at_requests(self, count: int, *, idle: bool) -> None:
+        """Take note of *count* new requests, which came while the connection was *idle* or not."""
+        message, body = self._messages[-1]
+        self._ahead += count
+        if hasattr(message, "status"):
+            # What follows malformed HTTP means nothing; aiohttp would refuse each piece anew.
+            self._deaf = True
+            if not idle:
+                self._cut_short("malformed")
+        elif self._ahead > self._server.limits.ahead:
+            self._server.refused("http")
+            self._deaf = True
+            self.close()  # once the one under way has been answered
+        self._body = body
+
+    def _enough_left_over(self, size: int) -> bool:
+        """Count what is left of a refused body, up to where it is no more worth reading."""
+        self._left_over += size
+        if self._left_over <= self._server.limits.left_over:
+            return False
+        self.force_close()
+        return True
+
+    def pause_writing(self) -> None:
+        """See `asyncio.Protocol`; the client has a moment to take what it was answered."""
+        super().pause_writing()
+        if self._unread_timer is None:
+            self._unread_timer = self._loop.call_later(self._server.limits.unread, self._abort)
+
+    def resume_writing(self) -> None:
+        """See `asyncio.Protocol`."""
+        super().resume_writing()
+        self._taken_by_client()
 
     def resume_reading(self, resume_parser: bool = True) -> None:  # noqa: FBT001, FBT002
         """See aiohttp; where nothing was held back, there is nothing to parse once more."""
@@ -89,8 +182,23 @@ class Connection(web.RequestHandler):
     def taken(self) -> float:
         """Return when the request now handled began, on the monotonic clock."""
         self._head_done()
+        self._left_over = 0
+        if not self._messages:
+            self._overhead = 0
         began, self._began = self._began, 0.0
         return began or time.monotonic()
+
+    def proven(self) -> None:
+        """Note that this client has sent what was worth storing; it is not made to give way."""
+        self._server.proven(self)
+
+    def give_way(self) -> bool:
+        """End for the sake of another, unless a request is in our hands; return whether so."""
+        request = self._current_request
+        if not self.idle and (request is None or request.content.is_eof()):
+            return False
+        self._abort()
+        return True
 
     def _handle_request(
         self, request: web.BaseRequest, start_time: float | None, request_handler: Handler
@@ -127,7 +235,37 @@ class Connection(web.RequestHandler):
 
     def log_exception(self, *_: Any, **details: Any) -> None:
         """Log what aiohttp could not make an answer of, the way we log everything."""
-        log.error("connection_failed", exc_info=details.get("exc_info"))
+        fault = details.get("exc_info")
+        if self.transport is None and isinstance(fault, RuntimeError):
+            return  # so says aiohttp where the rest of a refused body does not come
+        log.error("connection_failed", exc_info=fault)
+
+    def _abort(self) -> None:
+        if self._wire is not None:
+            self._wire.abort()
+
+    def _taken_by_client(self) -> None:
+        if self._unread_timer is not None:
+            self._unread_timer.cancel()
+            self._unread_timer = None
+
+    def _too_wordy(self) -> None:
+        self._deaf = True
+        if self.idle and (self._waiter is not None or not self._request_count):
+            self._server.refused("http")
+            if self.transport is not None:
+                self.transport.write(_TOO_WORDY)
+            self.force_close()
+            return
+        if not self.idle:
+            self._cut_short("chunks too small")
+        self.close()  # once what is under way has been answered
+
+    def _cut_short(self, why: str) -> None:
+        """Let the request under way end, without the rest of its body, and nothing follow."""
+        if self._body is not None and not self._body.is_eof():
+            self._body.set_exception(web.RequestPayloadError(why))
+            self._body.feed_eof()
 
     def _await_head(self) -> None:
         self._head_timer = self._loop.call_later(self._server.limits.head, self._too_slow)
@@ -163,6 +301,7 @@ class Connections(web.Server):
         self.closing = False
         self._refused = refused
         self._live = 0
+        self._unproven: dict[Connection, None] = {}  # the oldest first
         self._none_left = asyncio.Event()
         self._none_left.set()
         self._options: dict[str, Any] = {
@@ -181,17 +320,36 @@ class Connections(web.Server):
         """Count one request that was refused here."""
         self._refused(reason)
 
-    def admit(self) -> bool:
-        """Return whether there is room for one more, and count it."""
+    def admit(self, connection: Connection) -> bool:
+        """
+        Return whether there is room for one more, and count it.
+
+        Where there is none, the oldest gives way that has shown nothing and asks for nothing:
+        a crowd of them must not keep out who has something to say.
+        """
         if self._live >= self.limits.connections:
             self._refused("connections")
-            return False
+            if not self._make_room():
+                return False
         self._live += 1
+        self._unproven[connection] = None
         self._none_left.clear()
         return True
 
-    def gone(self) -> None:
+    def _make_room(self) -> bool:
+        for oldest in islice(self._unproven, CANDIDATES):
+            if oldest.give_way():
+                del self._unproven[oldest]
+                return True
+        return False
+
+    def proven(self, connection: Connection) -> None:
+        """Keep *connection* whatever comes."""
+        self._unproven.pop(connection, None)
+
+    def gone(self, connection: Connection) -> None:
         """Count one connection less."""
+        self._unproven.pop(connection, None)
         self._live -= 1
         if not self._live:
             self._none_left.set()
@@ -210,4 +368,5 @@ class Connections(web.Server):
 
 
 _TOO_MANY = answers.whole(503, "too many connections", {"retry-after": "5"})
+_TOO_WORDY = answers.whole(431, "the request's headers are too long, or its chunks too small")
 _TOO_SLOW = answers.whole(408, "the request's headers took too long")
