@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from circleci_relay.cli import main
 from circleci_relay.store import sounding
 from circleci_relay.store.contents import DAY, _rate
+from circleci_relay.store.place import database_of
 from support.storing import LEASE, SQLITE, opened, refusal, rows_in
 
 if TYPE_CHECKING:
@@ -250,6 +251,46 @@ async def test_no_password_is_taken_from_the_command_line(
     result = await store("sqlite:///x.db", "copy", "--to", goal, code=2)
     assert says in " ".join(result.stderr.replace("│", " ").split())
     assert "hunter2" not in result.output
+
+
+@pytest.mark.parametrize("password", ["12/hunter2", "hunter2@x", "12?hunter2", "hunter%2"])
+@pytest.mark.parametrize("option", ["--from", "--to"])
+async def test_a_password_that_is_not_encoded_is_not_told(
+    tmp_path: Path, password: str, option: str, store: Callable[..., Any]
+) -> None:
+    """It would be taken for a host, a port or a database, which messages name."""
+    url = "postgresql://relay:${env:DB_PASSWORD}@127.0.0.1:1/relay"
+    args = ["copy", option, url] + (["--to", f"{SQLITE}{tmp_path}/x.db"] * (option == "--from"))
+    source = f"{SQLITE}{tmp_path / 'relay.db'}"
+    await filled(source)
+    result = await store(source, *args, env={"DB_PASSWORD": password}, code=2)
+    said = " ".join(result.stderr.replace("│", " ").split())
+    assert f"{option}: has a user or password that is not percent-encoded" in said
+    assert "hunter" not in result.output
+    result = await store(url.replace("${env:DB_PASSWORD}", password), "check", code=1)
+    assert "not percent-encoded" in result.stderr
+    assert "hunter" not in result.output
+
+
+async def test_a_link_is_what_it_leads_to(tmp_path: Path, store: Callable[..., Any]) -> None:
+    """One lock, one log, one name, by whatever link the file is named."""
+    path, link = tmp_path / "relay.db", tmp_path / "links" / "link.db"
+    link.parent.mkdir()
+    link.symlink_to(path)
+    await filled(f"{SQLITE}{path}")
+    async with opened(f"{SQLITE}{path}") as bench:
+        await bench.accept("chat", id="in the log")
+        found = json.loads((await store(f"{SQLITE}{link}", "check", "--json")).stdout)
+        assert found["events"]["number"] == 6
+        assert "is in use" in (await store(f"{SQLITE}{link}", "migrate", code=1)).stderr
+        database = await asyncio.to_thread(database_of, f"{SQLITE}{link}")
+        assert not await asyncio.to_thread(database.acquire)
+        database.release()
+    async with opened(f"{SQLITE}{link}"):
+        assert "is in use" in (await store(f"{SQLITE}{path}", "migrate", code=1)).stderr
+    to_itself = ["copy", "--to", f"{SQLITE}{link}"]
+    assert "both what to copy" in (await store(f"{SQLITE}{path}", *to_itself, code=1)).stderr
+    assert names_in(link.parent) == {"link.db"}
 
 
 def test_the_rate_is_that_of_whole_days() -> None:

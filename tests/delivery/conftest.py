@@ -14,7 +14,21 @@ from support.receiver import Answer, Receiver, answer
 if TYPE_CHECKING:
     from ssl import SSLContext
 
+try:
+    import uvloop
+except ImportError:
+    LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": asyncio.new_event_loop}
+else:
+    LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+
 StartReceiver = Callable[..., Awaitable[Receiver]]
+
+
+def pytest_asyncio_loop_factories(
+    item: pytest.Item,
+) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Run what is close to the sockets on both event loops: they close them differently."""
+    return LOOPS if "test_wire" in item.nodeid else {"asyncio": asyncio.new_event_loop}
 
 
 @pytest.fixture

@@ -142,6 +142,16 @@ async def test_the_response_is_kept_to_its_first_4_kib(
     assert outcome.excerpt == b"x" * EXCERPT_BYTES
 
 
+async def test_a_long_page_in_another_script_is_kept_too(
+    clock: ManualClock, receiver: StartReceiver
+) -> None:
+    """What is kept is counted in bytes, however many make a letter."""
+    there = await receiver(answer(500, body="漢".encode() * 10_000))
+    outcome = await attempt(clock, there.url())
+    assert outcome.excerpt.startswith("漢漢".encode())
+    assert EXCERPT_BYTES - 3 <= len(outcome.excerpt) <= EXCERPT_BYTES
+
+
 async def test_secrets_are_gone_from_what_is_kept(
     clock: ManualClock, receiver: StartReceiver
 ) -> None:

@@ -19,17 +19,24 @@ from hypothesis import strategies as st
 
 from circleci_relay.errors import StoreRefused
 from circleci_relay.model import Decision, Reason, State
+from circleci_relay.store import admin, quiet
 from circleci_relay.store.bulk import batches
-from circleci_relay.store.copying import copy
+from circleci_relay.store.copying import _Run, copy
+from circleci_relay.store.place import database_of
 from circleci_relay.store.schema import bodies, metadata
+from circleci_relay.store.viewing import viewed
 from support.postgres import name_in
 from support.storing import LEASE, MAIN, SQLITE, opened, refusal, rows_in
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
+    import sqlalchemy as sa
+
     from circleci_relay.store.copying import Compared, Progress
+    from circleci_relay.store.database import Database
     from support.postgres import Postgres
 
 DEAD = Decision(state=State.DEAD, reason=Reason.REFUSED)
@@ -153,7 +160,7 @@ async def test_the_source_stays_as_it_was(place: Place) -> None:
 
 KILLED = """
 import os, signal, sys
-from circleci_relay.store.copying import copy
+from circleci_relay.store.copying import _Run, copy
 left = int(sys.argv[3])
 def tell(progress):
     global left
@@ -231,15 +238,104 @@ async def test_a_source_that_was_used_meanwhile_is_refused(both: tuple[str, str]
         await copied(source, target)
 
 
-async def test_no_relay_may_run_on_either(place: Place) -> None:
-    """Of either kind, neither where it is copied from nor where to."""
-    for kind in ("sqlite", "postgresql"):
-        used = place(kind)
-        async with opened(used):
-            with pytest.raises(StoreRefused, match=r"in use.*stop"):
-                await copied(used, place("sqlite"))
-            with pytest.raises(StoreRefused, match=r"in use.*stop"):
-                await copied(place("sqlite", full=True), used)
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("sqlite", ""),
+        ("postgresql", ""),
+        ("postgresql", "?application_name=circleci-relay%20store"),
+    ],
+)
+async def test_no_relay_may_run_on_either(
+    kind: str, options: str, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of either kind, whatever it is called; neither where it is copied from nor where to."""
+    monkeypatch.setattr(quiet, "PATIENCE", 0.05)
+    used = place(kind)
+    async with opened(used, options):
+        with pytest.raises(StoreRefused, match=r"in use.*stop"):
+            await copied(used + options, place("sqlite"))
+        with pytest.raises(StoreRefused, match=r"in use.*stop"):
+            await copied(place("sqlite", full=True), used + options)
+
+
+async def test_one_who_leaves_is_waited_for(
+    place: Place, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Within the transaction of the check too, where PostgreSQL would tell what it told before."""
+    monkeypatch.setattr(quiet, "PATIENCE", 20.0)
+    target = place("postgresql")
+    looking = (
+        "SELECT 1 FROM pg_stat_activity WHERE datname = %s"
+        " AND application_name = 'circleci-relay store' AND query LIKE '%%pg\\_stat\\_%%'"
+    )
+    with psycopg.connect(target) as other:
+        copying = asyncio.create_task(copied(place("sqlite", full=True), target))
+        async with asyncio.timeout(20):
+            while not await asyncio.to_thread(postgres.query, "postgres", looking, name_in(target)):
+                assert not copying.done()
+        other.close()
+        assert all(each.equal for each in await copying)
+
+
+async def test_a_target_that_turns_out_to_be_used_is_given_back(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that looked before there was a mark goes on there, and starts there again."""
+    monkeypatch.setattr(quiet, "PATIENCE", 0.05)
+    source, target = place("sqlite", full=True), place("postgresql")
+    await asyncio.to_thread(admin.migrate, target)
+    everything = [f"SELECT * FROM {table} ORDER BY 1" for table in metadata.tables]  # noqa: S608
+    before = [rows_in(target, query) for query in everything]
+
+    def begun() -> None:
+        origin, goal = database_of(source), database_of(target)
+        with (
+            quiet.to_read(origin) as reading,
+            quiet.to_write(goal) as writing,
+            psycopg.connect(target),
+        ):
+            _Run(origin, reading, goal, writing, lambda _: None).begin()
+
+    with pytest.raises(StoreRefused, match=r"in use.*stop"):
+        await asyncio.to_thread(begun)
+    assert [rows_in(target, query) for query in everything] == before
+    async with opened(target):
+        pass
+
+
+async def test_a_mark_without_anything_else_is_gone_on_with(place: Place) -> None:
+    """Cut short between the mark and the first rows."""
+    source, target = place("sqlite", full=True), place("sqlite")
+    await asyncio.to_thread(admin.migrate, target)
+    rows_in(target, f"INSERT INTO meta VALUES ('copying_from', '{source.removeprefix(SQLITE)}')")  # noqa: S608
+    assert "not complete" in await refusal(target)
+    assert all(each.equal for each in await copied(source, target))
+    async with opened(target):
+        pass
+
+
+@pytest.mark.parametrize("way", [viewed, quiet.to_read, quiet.to_write, quiet.connected])
+async def test_nothing_ends_what_takes_long(
+    way: Callable[[Database], AbstractContextManager[sa.Connection]], place: Place
+) -> None:
+    """No limit of a relay's session holds for what reads or writes a whole database."""
+    database = database_of(place("postgresql", full=True))
+
+    def limits() -> dict[str, str]:
+        with way(database) as connection:
+            names = (
+                "SELECT name, setting FROM pg_settings WHERE name LIKE '%%\\_timeout'"
+                " AND context = 'user' AND category LIKE '%%Statement Behavior'"
+            )
+            found = connection.exec_driver_sql(names).all()
+            connection.rollback()
+        return {name: setting for name, setting in found}  # noqa: C416 - rows are no pairs to mypy
+
+    found = await asyncio.to_thread(limits)
+    assert found.keys() >= {"statement_timeout", "idle_in_transaction_session_timeout"}
+    found.pop("lock_timeout")
+    assert set(found.values()) == {"0"}, found
 
 
 async def test_nothing_is_written_to_a_source_on_postgresql(place: Place) -> None:

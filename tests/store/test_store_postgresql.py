@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from circleci_relay.clock import ManualClock
+from circleci_relay.clock import ManualClock, SystemClock
 from circleci_relay.store import Store, postgresql
 from support.storing import RecordingLanes, opened, refusal, rows_in
 
@@ -133,7 +133,7 @@ async def test_without_the_right_to_make_tables_it_is_refused(
 async def test_those_that_start_together_migrate_once(empty: str) -> None:
     """One makes the tables, the others wait for it and find them made."""
     stores = await asyncio.gather(
-        *(Store.open(empty, clock=ManualClock(), lanes=RecordingLanes()) for _ in range(4))
+        *(Store.open(empty, clock=SystemClock(), lanes=RecordingLanes()) for _ in range(4))
     )
     for store in stores:
         await store.close()
@@ -192,16 +192,3 @@ async def test_who_sleeps_inside_a_transaction_is_ended(
         asleep.execute("SELECT 1")
     bystander.close()
     asleep.close()
-
-
-async def test_what_another_timeline_counts_is_not_believed(bench: Bench) -> None:
-    """A standby that took over may know the number as another's, or not at all."""
-    database = bench.store._database
-    with psycopg.connect(bench.url) as session:
-        [timeline] = session.execute("SELECT left(pg_walfile_name(pg_current_wal_lsn()), 8)")
-        [number] = session.execute("SELECT pg_current_xact_id()::text")
-    mark, elsewhere = f"{timeline[0]}/{number[0]}", f"FFFFFFFF/{number[0]}"
-    connection = database.connect()
-    assert database.committed(connection, mark)
-    assert not database.committed(connection, elsewhere)
-    connection.close()

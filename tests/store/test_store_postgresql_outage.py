@@ -255,3 +255,37 @@ async def test_a_frozen_server_is_away_until_it_thaws(
     await bench.store.flush()
     assert [each.claim for each in bench.watch.held] == [held]
     assert bench.row("SELECT count(*) AS n FROM events WHERE id = 'one'") == {"n": 1}
+
+
+@pytest.mark.parametrize("reused", [False, True])
+async def test_a_crash_of_the_server_in_commit_is_no_commit(
+    bench: Bench, held: Claim, postgres: Postgres, monkeypatch: pytest.MonkeyPatch, *, reused: bool
+) -> None:
+    """Its number may be given again after the crash, to somebody else's transaction, or to none."""
+    connection = bench.store._link.connection
+    commit = connection.commit
+
+    def crash() -> None:
+        # The blocking calls are in the writer's thread, where COMMIT is.
+        number = connection.exec_driver_sql("SELECT pg_current_xact_id()::text").scalar_one()
+        postgres.kill()
+        postgres.start()
+        with psycopg.connect(postgres.superuser(bench.url)) as other:
+            while reused:
+                other.execute("CREATE TEMP TABLE mine ON COMMIT DROP AS SELECT 1")
+                [found] = other.execute("SELECT pg_current_xact_id()::text").fetchone() or [""]
+                other.commit()
+                if int(found) >= int(number):
+                    break
+        commit()
+
+    monkeypatch.setattr(connection, "commit", crash)
+    bench.store.settle(bench.settlement(held))
+    accepted = await bench.accept("chat", id="one")
+    await bench.store.flush()
+
+    assert bench.row("SELECT public_id FROM events WHERE id = 'one'")["public_id"] == accepted.event
+    states = bench.rows("SELECT state FROM deliveries ORDER BY key")
+    assert [row["state"] for row in states] == ["delivered", "pending"]
+    assert [each.claim for each in bench.watch.held] == [held]
+    assert bench.watch.drops == []

@@ -195,6 +195,7 @@ def _settings(paths: Sequence[Path]) -> StoreSettings:
 
 def _url(text: str, option: str) -> str:
     """Read a URL of the command line: with values from elsewhere, and no password in it."""
+    from circleci_relay.config.fields import read_store_url  # noqa: PLC0415 - pydantic
     from circleci_relay.config.interpolate import EnvRef, expand, parse  # noqa: PLC0415
 
     try:
@@ -215,7 +216,10 @@ def _url(text: str, option: str) -> str:
             raise click.UsageError(f"{option}: the variable {part.name} is not set")
         return value
 
-    return expand(parts, resolve)
+    try:
+        return read_store_url(expand(parts, resolve))
+    except ValueError as error:
+        raise click.UsageError(f"{option}: {error}") from None
 
 
 def _has_password(url: str) -> bool:

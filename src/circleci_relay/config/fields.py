@@ -350,7 +350,7 @@ def store_url() -> Reads:
     """Where the store is; SQLite in this version."""
     return Reads(
         discreet=True,
-        parse=_store_url,
+        parse=read_store_url,
         wanted="a URL such as sqlite:///relay.db or postgresql://user:password@host/database",
         standin="sqlite:///unknown.db",
         schema={
@@ -369,15 +369,42 @@ def _hosts(rest: str) -> list[str]:
     return authority.rpartition("@")[2].split(",")
 
 
-def _store_url(text: str) -> str:
+def _encoded(rest: str) -> bool:
+    """
+    Whether the @ of a URL of PostgreSQL stands where its user and password end, if there is one.
+
+    Else libpq, which looks for it no further than the first /, takes a part of the password
+    for a host, a port or a database, which are no secrets.
+    """
+    place, _, query = rest.partition("?")
+    authority, slash, database = place.partition("/")
+    user, at, _ = authority.rpartition("@")
+    return (
+        "@" not in user
+        and "@" not in database
+        and not re.search("%(?![0-9A-Fa-f]{2})", user)
+        and ("@" not in query or bool(at or slash))
+        and not any("@" in piece.partition("=")[0] for piece in query.split("&"))
+    )
+
+
+def _refuse_misread(rest: str) -> None:
+    if not rest.strip("/"):
+        raise ValueError("names no database; wanted postgresql://user:password@host/database")
+    if not _encoded(rest):
+        raise ValueError(
+            "has a user or password that is not percent-encoded; write @ as %40, / as %2F,"
+            " ? as %3F and % as %25 there, or give the password by PGPASSWORD or passfile"
+        )
+    if not all(map(_PORTED.fullmatch, _hosts(rest))):
+        raise ValueError("names a port that is none; wanted postgresql://user@host:5432/database")
+
+
+def read_store_url(text: str) -> str:
+    """Read a URL of a store; what is said of one that will not do repeats nothing of it."""
     scheme, separator, rest = text.partition("://")
     if scheme in {"postgresql", "postgres"} and separator:
-        if not rest.strip("/"):
-            raise ValueError("names no database; wanted postgresql://user:password@host/database")
-        if not all(map(_PORTED.fullmatch, _hosts(rest))):
-            raise ValueError(
-                "names a port that is none; wanted postgresql://user@host:5432/database"
-            )
+        _refuse_misread(rest)
         return str(text)
     if scheme.startswith(("postgresql+", "postgres+")):
         raise ValueError("names a driver, which the relay chooses; wanted postgresql://…")

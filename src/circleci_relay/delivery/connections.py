@@ -23,6 +23,8 @@ INTERIM = 16
 SLICE = 4096
 """Bytes that are parsed in one go."""
 
+HEAD_END = b"\r\n\r\n"
+
 
 class Answering(ResponseHandler):
     """
@@ -35,22 +37,49 @@ class Answering(ResponseHandler):
 
     _interim = 0
     _answered = False
+    _again = False  # asked before
 
     def set_response_params(self, **params: Any) -> None:
         """See aiohttp; a request is about to be sent."""
         self._interim = 0
+        self._again = self._answered
         self._answered = False
         super().set_response_params(**params)
 
+    def at_rest(self) -> bool:
+        """Whether the answer is in and nothing has come after it, not even half a head."""
+        parser: Any = self._parser
+        try:
+            return parser is not None and parser.feed_eof() is None
+        except Exception:  # noqa: BLE001 - what it makes of half a head is not said anywhere
+            return False
+
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`; a long piece is parsed in slices, until it is enough."""
+        # A head goes in alone: the parser forgets it where what follows does not parse, and
+        # what was accepted would be sent again and again.
+        while not self._answered and 3 < (end := data.find(HEAD_END) + 4) < len(data):  # noqa: PLR2004
+            self._parse(data[:end])
+            if self._is_over():
+                return
+            data = data[end:]
+        if self._answered and (self._payload is None or self._payload.is_eof()):
+            if data not in {b"", b"\r\n"}:  # RFC 9112, 2.2: some add a line end
+                self._end()
+            return
+        self._parse(data)
+
+    def _parse(self, data: bytes) -> None:
         if len(data) <= SLICE:
             super().data_received(data)
             return
         for start in range(0, len(data), SLICE):
-            if self.transport is None or self.transport.is_closing():
+            if self._is_over():
                 return
             super().data_received(data[start : start + SLICE])
+
+    def _is_over(self) -> bool:
+        return self.transport is None or self.transport.is_closing()
 
     def feed_data(self, data: Any, size: int = 0) -> None:
         """See aiohttp; *data* is one head and its body."""
@@ -59,6 +88,11 @@ class Answering(ResponseHandler):
             self._end()
         elif code == 101 or not 100 <= code < 200:  # noqa: PLR2004 - RFC 9110, 15.2
             self._answered = True
+            if code == 408 and self._again and data[0].should_close:  # noqa: PLR2004
+                # RFC 9110, 15.5.9: it had waited too long for a request, not read this one.
+                self.set_exception(aiohttp.ServerDisconnectedError())
+                self._end()
+                return
             super().feed_data(data, size)
         elif self._interim < INTERIM:
             self._interim += 1
@@ -67,10 +101,17 @@ class Answering(ResponseHandler):
             self.set_exception(HttpProcessingError(code=code, message="no answer but 1xx"))
             self._end()
 
+    def set_exception(self, exc: BaseException, *cause: BaseException) -> None:
+        """See aiohttp, which leaves whoever reads a body that does not parse waiting."""
+        super().set_exception(exc, *cause)
+        payload = self._payload
+        if payload is not None and not payload.is_eof() and payload.exception() is None:
+            payload.set_exception(exc)
+
     def _end(self) -> None:
         self.force_close()
         if self.transport is not None:
-            self.transport.close()
+            self.transport.abort()
 
 
 class Lookups(AbstractResolver):
@@ -134,8 +175,26 @@ def _addresses(host: str, port: int, family: socket.AddressFamily) -> list[Resol
 
 
 class Connector(aiohttp.TCPConnector):
-    """Makes the connections to one destination."""
+    """
+    Makes the connections to one destination.
 
-    def __init__(self, *, limit: int, tls: ssl.SSLContext | bool) -> None:
+    *tls* is meant for the destination, and is used towards an `https` proxy too unless
+    there is a *proxy_tls*.
+    """
+
+    def __init__(
+        self,
+        *,
+        limit: int,
+        tls: ssl.SSLContext | bool,
+        proxy_tls: ssl.SSLContext | None = None,
+    ) -> None:
         super().__init__(limit=limit, ssl=tls, resolver=Lookups())
         self._factory: Any = functools.partial(Answering, loop=self._loop)
+        self._proxy_tls = proxy_tls
+
+    def _get_ssl_context(self, req: aiohttp.ClientRequest) -> ssl.SSLContext | None:
+        # The request for the destination names its proxy; that for the proxy names none.
+        if self._proxy_tls is not None and req.proxy is None and req.is_ssl():
+            return self._proxy_tls
+        return super()._get_ssl_context(req)

@@ -55,7 +55,6 @@ class Sender:
         self._redact = redact
         # As written: encoding anew what is encoded already breaks signed URLs.
         url = destination.url.get_secret_value()
-        proxy = destination.proxy
         self._headers = {
             name.lower(): value.get_secret_value() for name, value in destination.headers.items()
         }
@@ -63,15 +62,21 @@ class Sender:
         if destination.sign:
             secrets = tuple(secret.get_secret_value() for secret in destination.sign.secrets)
             self._sign = SCHEMES[destination.sign.scheme](secrets)
+        proxy = destination.proxy.get_secret_value() if destination.proxy else None
+        own_tls = destination.tls is not None
         self._connector = Connector(
             limit=destination.concurrency,
             # True is one context shared by all: loading the CAs takes 20 ms each time.
-            tls=client_tls(destination) if destination.tls else True,
+            tls=client_tls(destination) if own_tls else True,
+            # What is said of the destination's certificate, and ours, is not the proxy's.
+            proxy_tls=ssl.create_default_context()
+            if own_tls and proxy and proxy.lower().startswith("https:")
+            else None,
         )
         self._wire = Wire(
             URL(url, encoded=url.isascii()),
             connector=self._connector,
-            proxy=URL(proxy.get_secret_value()) if proxy else None,
+            proxy=URL(proxy) if proxy else None,
         )
         self._timeout = destination.timeout
         self._deadlines = Deadlines()
@@ -137,11 +142,11 @@ class Sender:
     def _clean(self, excerpt: bytearray) -> bytes:
         if not excerpt:
             return b""
-        text = self._redact(excerpt.decode("utf-8", "replace"))
+        kept = self._redact(excerpt.decode("utf-8", "replace")).encode()
         if len(excerpt) >= EXCERPT_BYTES + SPARE:
             # The last secret may be cut off, and half of one is not known for one.
-            text = text[:-SPARE]
-        return text.encode()[:EXCERPT_BYTES]
+            kept = kept[:-SPARE]
+        return kept[:EXCERPT_BYTES]
 
 
 def _judge(status: int) -> Result:

@@ -77,6 +77,7 @@ class Lane:
         self._spread = spread
         self._queue: asyncio.Queue[Claim] = asyncio.Queue()
         self._workers: set[asyncio.Task[None]] = set()
+        self._stranded: set[asyncio.Task[None]] = set()  # workers that wait for the store
         self._idle = 0
         self._pace = Pace()
         self._in_hand = 0  # claimed: in the queue or under way
@@ -317,7 +318,7 @@ class Lane:
         while not self._store.available.is_set():
             # While the store is away nothing can be settled, and what is attempted
             # would be attempted again.
-            await self._store.available.wait()
+            await self._until_available()
         if self._limiter:
             if self._credit:
                 self._credit -= 1
@@ -329,6 +330,17 @@ class Lane:
         # long would drop each of them after its wait.
         self._credit += self._limiter is not None
         return False
+
+    async def _until_available(self) -> None:
+        """Wait for the store; `close` cancels who does, since nothing begins any more."""
+        me = asyncio.current_task()
+        if self._closing or me is None:
+            raise asyncio.CancelledError
+        self._stranded.add(me)
+        try:
+            await self._store.available.wait()
+        finally:
+            self._stranded.discard(me)
 
     def _is_ours(self, claim: Claim) -> bool:
         if self._blocked():
@@ -407,6 +419,8 @@ class Lane:
             waiting.append(self._queue.get_nowait())
         self._in_hand -= len(waiting)
         self._store.release(waiting)
+        for worker in tuple(self._stranded):
+            worker.cancel()
         self._wake.set()
         self._feeder.add_done_callback(lambda _: self._wake.set())
         timer = self._clock.call_later(drain, self._cancel)

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None)
 
+_UNSEEN = 65_536
+"""Bytes; of a longer request over TLS nothing tells how much has been sent."""
+
 
 @dataclass(slots=True)
 class Answer:
@@ -58,15 +61,19 @@ class Wire:
         have been checked: no line breaks, and none that say how the message is framed.
         """
         connection = await self._connector.connect(self._request, [], _NO_TIMEOUT)
+        # The connection forgets its transport where the connector is closed meanwhile.
+        transport = connection.transport
+        again = False
         try:
             again = await self._exchange(connection, self._head(headers, body) + body, answer, most)
-        except BaseException:
-            connection.close()
-            raise
-        if again:
-            connection.release()
-        else:
-            connection.close()
+        finally:
+            if again:
+                connection.release()
+            else:
+                if transport is not None:
+                    # To close it is to wait until all is sent: for ever, if nobody reads it.
+                    transport.abort()
+                connection.close()
 
     def _head(self, headers: Mapping[str, str], body: bytes) -> bytes:
         lines = [f"{name}: {value}\r\n" for name, value in headers.items()]
@@ -94,4 +101,9 @@ class Wire:
         while len(excerpt) < most and not content.at_eof():
             excerpt += await content.read(most - len(excerpt))
         # What is left of a long body is not worth the connection.
-        return bool(content.at_eof()) and not transport.get_write_buffer_size()
+        return (
+            bool(content.at_eof())
+            and protocol.at_rest()
+            and not transport.get_write_buffer_size()
+            and (len(request) <= _UNSEEN or transport.get_extra_info("sslcontext") is None)
+        )

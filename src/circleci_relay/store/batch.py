@@ -100,6 +100,7 @@ class Report:
     dropped: list[tuple[Settlement, Exception]] = field(default_factory=list)
     released: list[Claim] = field(default_factory=list)
     handed: list[Claim] = field(default_factory=list)  #: inserted leased, for the lanes
+    orphans: list[Claim] = field(default_factory=list)  #: in hand, and nobody waits for them
     waiting: set[str] = field(default_factory=set)  #: destinations with unleased ones
     lost: Counter[str] = field(default_factory=Counter)
     commits: list[tuple[float, int]] = field(default_factory=list)  #: seconds, items
@@ -115,6 +116,7 @@ class Report:
         self.dropped += other.dropped
         self.released += other.released
         self.handed += other.handed
+        self.orphans += other.orphans
         self.waiting |= other.waiting
         self.lost += other.lost
         self.commits += other.commits

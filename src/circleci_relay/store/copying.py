@@ -24,7 +24,7 @@ from circleci_relay.store.bulk import (
 )
 from circleci_relay.store.migrate import COPYING, HEAD, bring_up_to_date, revision
 from circleci_relay.store.place import database_of
-from circleci_relay.store.quiet import no_relays, to_read, to_write
+from circleci_relay.store.quiet import in_use, to_read, to_write
 from circleci_relay.store.schema import counters, meta
 from circleci_relay.store.viewing import told
 
@@ -120,16 +120,32 @@ class _Run:
         if COPYING in known:
             _same_schema(self._goal, found)
             self._go_on(known, stamp)
-            return
-        bring_up_to_date(self._goal, self._writing, found)
-        with self._writing.begin():
-            _same_schema(self._goal, revision(self._writing, self._goal.title))
-            self._refuse_filled()
-            self._copy_small({COPYING: self._origin.title, _STAMP: stamp})
-        if self._goal.shared:
-            # One that looked just before it said so is connected by now.
+        else:
+            bring_up_to_date(self._goal, self._writing, found)
             with self._writing.begin():
-                no_relays(self._goal, self._writing)
+                _same_schema(self._goal, revision(self._writing, self._goal.title))
+                self._mark()
+        if _STAMP not in known:
+            self._first(stamp)
+
+    def _mark(self) -> None:
+        """Let no relay start on the target from here on, if it is empty."""
+        if fault := self._filled():
+            raise StoreRefused(fault)
+        Filler(self._writing, meta).put([(COPYING, self._origin.title)])
+
+    def _first(self, stamp: str) -> None:
+        """Copy what is little, or take back the mark of a database that is used after all."""
+        with self._writing.begin():
+            # A relay that looked just before there was a mark is connected by now.
+            used = in_use(self._goal, self._writing) if self._goal.shared else None
+            fault = used or self._filled()
+            if fault:
+                self._writing.execute(sa.delete(meta).where(meta.c.name == COPYING))
+            else:
+                self._copy_small(stamp)
+        if fault:
+            raise StoreRefused(fault)
 
     def _stamp(self) -> str:
         """Of what changes whenever a relay starts: the time its configuration was seen."""
@@ -144,27 +160,28 @@ class _Run:
                 f"{self._goal.title} holds an unfinished copy of {known[COPYING]}; go on with"
                 " that, or name an empty database"
             )
-        if known.get(_STAMP) != stamp:
+        if known.get(_STAMP, stamp) != stamp:
             raise StoreRefused(
                 f"{self._origin.title} was used after the copy in {self._goal.title} was begun;"
                 " begin again, with an empty database"
             )
 
-    def _refuse_filled(self) -> None:
+    def _filled(self) -> str | None:
         for table in (*LARGE, *SMALL):
             if table is not counters and last_of(self._writing, table) is not None:
-                raise StoreRefused(
+                return (
                     f"{self._goal.title} is not empty (there are {table.name}); name an empty"
                     " database"
                 )
+        return None
 
-    def _copy_small(self, marks: dict[str, str]) -> None:
+    def _copy_small(self, stamp: str) -> None:
         for table in SMALL:
             self._writing.execute(sa.delete(table))
             for page in rows_of(self._reading, table):
                 Filler(self._writing, table).put(page)
         self._writing.execute(sa.delete(meta).where(meta.c.name.not_in(_OWN)))
-        Filler(self._writing, meta).put([*_others(self._reading), *marks.items()])
+        Filler(self._writing, meta).put([*_others(self._reading), (_STAMP, stamp)])
 
     def fill(self, table: sa.Table, most: int) -> None:
         """Copy the rows of a table that are not there yet."""

@@ -26,8 +26,8 @@ class Database(Protocol):
     """
     One database of some kind.
 
-    A *connection* is the writer's own, made by `connect`: one thread at a time uses it,
-    save for `sever`. Errors are the driver's, which `nature_of` sorts.
+    A *connection* is the writer's own, made by `connect`: one thread at a time uses it.
+    Errors are the driver's, which `nature_of` sorts.
     """
 
     @property
@@ -81,22 +81,36 @@ class Database(Protocol):
     def lost(self, connection: sa.Connection) -> bool:
         """Whether *connection* will never work again."""
 
-    def sever(self, connection: sa.Connection) -> None:
-        """Make what hangs on *connection* fail; called from another thread."""
+    def sever(self, *, readers: bool = False) -> None:
+        """
+        Make what hangs on any connection that writes, or reads, fail.
+
+        Called from another thread than uses it, also while one is being opened.
+        """
 
     def patient(self, connection: sa.Connection) -> AbstractContextManager[None]:
         """Let what runs inside wait a while for whoever holds the database."""
 
-    def mark(self, connection: sa.Connection) -> str | None:
-        """Name the transaction under way, so that `committed` can be asked of it later."""
+    def enlist(self, connection: sa.Connection, now: Micros) -> None:
+        """Within a transaction, at start: make what `mark` needs."""
+
+    def mark(self, connection: sa.Connection, now: Micros) -> str | None:
+        """
+        Mark the transaction under way, so that `committed` can be asked of it later.
+
+        *now* is our own count of the time. None: it wrote nothing, or no mark is needed.
+        """
 
     def committed(self, connection: sa.Connection, mark: str) -> bool:
         """Tell what became of a transaction whose COMMIT was never answered."""
 
+    def latest(self, connection: sa.Connection) -> Micros | None:
+        """Read the time by whichever process counts furthest, where there may be several."""
+
     def instant(self, connection: sa.Connection) -> Micros | None:
         """Read the database's own clock, where it is not the machine's."""
 
-    def alone(self, connection: sa.Connection, what: str, *, wait: bool = False) -> bool:
+    def alone(self, connection: sa.Connection, what: str) -> bool:
         """Within the transaction, keep other processes from *what*; False: one is at it."""
 
     def end_sleepers(self, connection: sa.Connection) -> int:

@@ -25,8 +25,8 @@ class Link:
             self._connection = self._database.connect()
         return self._connection
 
-    def undo(self) -> bool:
-        """Roll back what failed; whether the connection went with it."""
+    def undo(self, *, drop: bool = False) -> bool:
+        """Roll back what failed; whether the connection went with it, as told by *drop*."""
         connection = self._connection
         if connection is None:
             return False
@@ -39,7 +39,7 @@ class Link:
             except Exception:  # noqa: BLE001 - whatever it is: this connection is of no use
                 self._drop(connection)
                 return True
-        if self._database.lost(connection):
+        if drop or self._database.lost(connection):
             self._drop(connection)
             return True
         return False
@@ -50,12 +50,6 @@ class Link:
             connection.invalidate()
         with suppress(Exception):
             connection.close()
-
-    def sever(self) -> None:
-        """Make what hangs on the connection fail; called from another thread."""
-        connection = self._connection
-        if connection is not None:
-            self._database.sever(connection)
 
     def close(self) -> None:
         """Close the connection, if there is one."""

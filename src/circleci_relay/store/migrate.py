@@ -66,6 +66,10 @@ def _refuse_unfinished(connection: sa.Connection, title: str) -> None:
         )
 
 
+class Migrating(StoreRefused):
+    """Another process is bringing the database up to date; it passes."""
+
+
 def look(database: Database) -> str | None:
     """What the database was last migrated to; refused, untouched, if it must not be used."""
     engine = database.viewer(alone=True)
@@ -80,14 +84,16 @@ def bring_up_to_date(database: Database, connection: sa.Connection, found: str |
     """
     Make or migrate the tables if what was *found* is older than what this program knows.
 
-    Of several processes that start together one migrates, the others wait and then see
-    that it is done. A newer schema that says it is compatible is left as it is.
+    Of several processes that start together one migrates; the others are told by
+    `Migrating`, and see that it is done when they look again. A newer schema that says
+    it is compatible is left as it is.
     """
     if found is not None and found >= HEAD:
         return
     with connection.begin():
         _without_limits(connection)
-        database.alone(connection, "migration", wait=True)
+        if not database.alone(connection, "migration"):
+            raise Migrating(f"another process is migrating {database.title}")
         now = revision(connection, database.title)
         if now is None or now < HEAD:
             upgrade(connection)

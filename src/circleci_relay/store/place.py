@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,4 +53,6 @@ def place_of(url: str) -> Place:
         raise StoreRefused(f"store.url: unknown option {min(query)!r}")
     if pages is not None and not (isinstance(pages, str) and pages.isdecimal()):
         raise StoreRefused("store.url: max_page_count must be a whole number")
-    return Place(path=Path(parsed.database), max_page_count=int(pages) if pages else None)
+    # SQLite puts its log beside the file itself, whatever link it was opened by. So goes the lock.
+    path = Path(os.path.realpath(parsed.database))
+    return Place(path=path, max_page_count=int(pages) if pages else None)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import secrets
 import socket
-import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
 from circleci_relay.errors import StoreRefused
+from circleci_relay.model import SECOND, Micros
 from circleci_relay.store.database import Nature
 from circleci_relay.store.schema import metadata
 
@@ -26,8 +29,6 @@ except ImportError as missing:
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from circleci_relay.model import Micros
 
 _OLDEST = 140_000  #: server_version_num
 _ENDS_TRANSACTIONS = 170_000  #: from here on there is `transaction_timeout`
@@ -55,12 +56,14 @@ _SESSION = (
     "SET TIME ZONE 'UTC'",
 )
 
-_TIMELINE = " left(pg_walfile_name(pg_current_wal_lsn()), 8)"
 _LONG = "10s"
 """How long a transaction of ours may take; no more than a step of ageing out needs."""
 
-_UNDECIDED = 3.0  #: seconds to wait for a transaction whose server process still works on it
-_LOOK_AGAIN = 0.02
+_WRITERS = "writer "
+"""What the names of rows in `meta` begin with that processes mark their transactions in."""
+
+_FORGOTTEN: Micros = 24 * 3600 * SECOND
+"""How long the row of a process that is gone stays; one that runs marks it every minute."""
 
 
 class Postgresql:
@@ -76,6 +79,11 @@ class Postgresql:
         self.dialect: sa.Dialect = PGDialect_psycopg(  # type: ignore[no-untyped-call]
             paramstyle="format"
         )
+        self._open: dict[bool, WeakSet[psycopg.Connection[Any]]] = {
+            reader: WeakSet() for reader in (False, True)
+        }
+        self._writer = f"{_WRITERS}{secrets.token_hex(8)}"
+        self._marks = itertools.count(1)
         self._writing = self._engine(target_session_attrs="read-write")
 
     # Who may use it: anyone
@@ -106,6 +114,7 @@ class Postgresql:
             given = conninfo_to_dict(self._conninfo)
             wanted = {name: value for name, value in options.items() if name not in given}
             made = psycopg.connect(make_conninfo(self._conninfo, **wanted))
+            self._open[reader].add(made)
             # One type for all whole numbers, so that one prepared statement serves all.
             made.adapters.register_dumper(int, Int8BinaryDumper)
             _set_up(made, reader=reader)
@@ -159,12 +168,13 @@ class Postgresql:
             return True
         return _raw(connection).closed
 
-    def sever(self, connection: sa.Connection) -> None:
-        """Shut the socket down, so that whoever waits on it is told."""
-        with suppress(OSError, psycopg.Error):
-            copy = os.dup(_raw(connection).fileno())
-            with socket.socket(fileno=copy) as wire:
-                wire.shutdown(socket.SHUT_RDWR)
+    def sever(self, *, readers: bool = False) -> None:
+        """Shut the sockets down, so that whoever waits on one is told."""
+        for made in list(self._open[readers]):
+            with suppress(Exception):
+                copy = os.dup(made.fileno())
+                with socket.socket(fileno=copy) as wire:
+                    wire.shutdown(socket.SHUT_RDWR)
 
     @contextmanager
     def patient(self, connection: sa.Connection) -> Iterator[None]:
@@ -174,51 +184,57 @@ class Postgresql:
 
     # Transactions
 
-    def mark(self, connection: sa.Connection) -> str | None:
-        """Return the transaction's own number and its timeline; None if it wrote nothing."""
-        number, timeline = connection.exec_driver_sql(
-            "SELECT pg_current_xact_id_if_assigned()::text," + _TIMELINE
-        ).one()
-        return None if number is None else f"{timeline}/{number}"
+    def enlist(self, connection: sa.Connection, now: Micros) -> None:
+        """Make the row our transactions mark, and drop those of processes long gone."""
+        connection.exec_driver_sql(
+            "DELETE FROM meta WHERE name LIKE %s AND value < %s",
+            (f"{_WRITERS}%", _marked(now - _FORGOTTEN, 0)),
+        )
+        connection.exec_driver_sql(
+            "INSERT INTO meta (name, value) VALUES (%s, %s)", (self._writer, _marked(now, 0))
+        )
+
+    def mark(self, connection: sa.Connection, now: Micros) -> str | None:
+        """
+        Write a value of its own into our row, if the transaction has written anything.
+
+        Its number would not do: one that was not yet on the disk is given again after a
+        crash, and `pg_xact_status` then speaks of another's transaction.
+        """
+        mark = _marked(now, next(self._marks))
+        written = connection.exec_driver_sql(
+            "UPDATE meta SET value = %s WHERE name = %s"
+            " AND pg_current_xact_id_if_assigned() IS NOT NULL",
+            (mark, self._writer),
+        )
+        return mark if written.rowcount else None
 
     def committed(self, connection: sa.Connection, mark: str) -> bool:
-        """
-        Ask the server what became of a transaction.
+        """Read our row; a transaction that is not decided yet holds it, and is waited for."""
+        with connection.begin():
+            found = connection.exec_driver_sql(
+                "SELECT value FROM meta WHERE name = %s FOR UPDATE", (self._writer,)
+            ).scalar()
+        return found == mark
 
-        Source: PostgreSQL, "Transaction ID and Snapshot Information Functions": made for
-        "whether their transaction committed or aborted after the application and database
-        server become disconnected while a COMMIT is in progress". A standby that took over
-        counts on by itself: on its timeline the number may be another's, or none's yet. So
-        there the answer is no, and all is run again.
-        """
-        timeline, _, number = mark.partition("/")
-        until = time.monotonic() + _UNDECIDED
-        while True:
-            with connection.begin():
-                if timeline != connection.exec_driver_sql("SELECT" + _TIMELINE).scalar_one():
-                    return False
-                state = connection.exec_driver_sql(
-                    "SELECT pg_xact_status(%s::text::xid8)", (number,)
-                ).scalar()
-            if state != "in progress":
-                return state == "committed"
-            if time.monotonic() > until:
-                raise psycopg.OperationalError("the server has not decided a transaction yet")
-            time.sleep(_LOOK_AGAIN)
+    def latest(self, connection: sa.Connection) -> Micros | None:
+        """Read the marks of all replicas: each holds its own count of the time."""
+        found = connection.exec_driver_sql(
+            "SELECT max(value) FROM meta WHERE name LIKE %s", (f"{_WRITERS}%",)
+        ).scalar()
+        return None if found is None else int(found.partition(" ")[0])
 
     def instant(self, connection: sa.Connection) -> Micros | None:
         """Microseconds since the epoch by the server's clock."""
         read = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
         return int(connection.exec_driver_sql(read).scalar_one())
 
-    def alone(self, connection: sa.Connection, what: str, *, wait: bool = False) -> bool:
-        """Take an advisory lock for the transaction."""
-        verb = "pg_advisory_xact_lock" if wait else "pg_try_advisory_xact_lock"
+    def alone(self, connection: sa.Connection, what: str) -> bool:
+        """Try to take an advisory lock for the transaction."""
         found = connection.exec_driver_sql(
-            f"SELECT {verb}(hashtextextended(%s, 0))",
-            (f"circleci-relay {what}",),
-        ).scalar()
-        return wait or bool(found)
+            "SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))", (f"circleci-relay {what}",)
+        )
+        return bool(found.scalar())
 
     # Upkeep
 
@@ -257,6 +273,11 @@ class Postgresql:
             )
         )
         return int(connection.execute(total).scalar() or 0)
+
+
+def _marked(now: Micros, number: int) -> str:
+    """A mark that is different from all others of its writer, and sorts by its time."""
+    return f"{now:020d} {number}"
 
 
 def postgresql_of(url: str) -> Postgresql:
@@ -303,30 +324,22 @@ def _raw(connection: sa.Connection) -> psycopg.Connection[Any]:
     return driver
 
 
-# https://www.postgresql.org/docs/current/errcodes-appendix.html, by their first two or all
-# five characters; what is in neither table is ours.
+# https://www.postgresql.org/docs/current/errcodes-appendix.html, by all five characters or
+# their first two. What is in neither table is a server's trouble, not ours.
 _BY_CODE = {
     "40001": Nature.CROSSED,  # serialization_failure
     "40P01": Nature.CROSSED,  # deadlock_detected
     "55P03": Nature.CROSSED,  # lock_not_available
-    "25006": Nature.OUTAGE,  # read_only_sql_transaction
-    "25P03": Nature.OUTAGE,  # idle_in_transaction_session_timeout
     "42501": Nature.OUTAGE,  # insufficient_privilege: taken away for now
     "42P01": Nature.OUTAGE,  # undefined_table: being restored
+    "42P05": Nature.OUTAGE,  # duplicate_prepared_statement: a pooler's
 }
 _BY_CLASS = {
-    "08": Nature.OUTAGE,  # connection exception
+    "0A": Nature.BUG,  # feature not supported
     "22": Nature.DATA,
     "23": Nature.DATA,  # integrity constraint
-    "28": Nature.OUTAGE,  # authorization
-    "3D": Nature.OUTAGE,  # the database is gone
-    "53": Nature.OUTAGE,  # disk full, out of memory, too many connections
+    "42": Nature.BUG,  # syntax error or access rule violation
     "54": Nature.DATA,  # program limit exceeded
-    "55": Nature.OUTAGE,
-    "57": Nature.OUTAGE,  # shut down, cancelled, cannot connect now
-    "58": Nature.OUTAGE,  # system error
-    "F0": Nature.OUTAGE,
-    "XX": Nature.OUTAGE,  # corrupted
 }
 
 
@@ -336,7 +349,7 @@ def nature_of(error: Exception) -> Nature:
     if isinstance(cause, psycopg.Error):
         code = cause.sqlstate or ""
         if code:
-            return _BY_CODE.get(code) or _BY_CLASS.get(code[:2], Nature.BUG)
+            return _BY_CODE.get(code) or _BY_CLASS.get(code[:2], Nature.OUTAGE)
         # The driver's own: it lost the server, or could not write a value down.
         lost = isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError)
         return Nature.OUTAGE if lost else Nature.DATA

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from circleci_relay.errors import StoreRefused
 from circleci_relay.store.migrate import revision
 from circleci_relay.store.schema import metadata
-from circleci_relay.store.viewing import NAME, must_be_there, told, viewed
+from circleci_relay.store.viewing import must_be_there, told, unhurried, viewed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,20 +19,17 @@ if TYPE_CHECKING:
 
     from circleci_relay.store.database import Database
 
-_PATIENCE = 1.0  #: seconds: PostgreSQL takes a moment to see that a client is gone
+PATIENCE = 1.0  #: seconds: PostgreSQL takes a moment to see that a client is gone
 _LOOK_AGAIN = 0.05
 
-_SESSION = (
-    f"SET application_name = '{NAME}'",
-    "SET idle_in_transaction_session_timeout = 0",
-    "SET statement_timeout = 0",
-    "SET lock_timeout = '10s'",
-)
-
-_RELAYS = """
-    SELECT count(*) FROM pg_stat_activity
-    WHERE datname = current_database() AND application_name = 'circleci-relay'
+_OTHERS = """
+    SELECT application_name FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid() AND usesysid IS NOT NULL
+    AND coalesce(backend_type, 'client backend') = 'client backend'
+    AND pid NOT IN (SELECT pid FROM pg_stat_replication)
 """
+"""All clients, whatever they are called: `store.url` may name another `application_name`.
+Of another role's session PostgreSQL may not tell the type."""
 
 
 @contextmanager
@@ -39,7 +37,7 @@ def to_read(database: Database) -> Iterator[sa.Connection]:
     """
     Connect to a database that is whole, and in which nothing changes meanwhile.
 
-    Of SQLite the file's lock is held. On PostgreSQL no relay may be connected; one that
+    Of SQLite the file's lock is held. On PostgreSQL nobody else may be connected; a relay that
     comes all the same cannot write, and answers 503, until this ends.
     """
     must_be_there(database)
@@ -61,7 +59,7 @@ def to_read(database: Database) -> Iterator[sa.Connection]:
 
 @contextmanager
 def to_write(database: Database) -> Iterator[sa.Connection]:
-    """Connect to a database that no relay uses, made if need be."""
+    """Connect to a database that nobody else uses, made if need be."""
     database.prepare()
     with locked(database), connected(database) as connection:
         if database.shared:
@@ -78,6 +76,7 @@ def connected(database: Database) -> Iterator[sa.Connection]:
     engine = connection.engine
     try:
         with told(database, engine):
+            unhurried(connection)
             yield connection
     finally:
         connection.close()
@@ -98,23 +97,33 @@ def locked(database: Database) -> Iterator[None]:
 
 
 def _alone(database: Database, connection: sa.Connection) -> None:
-    for statement in _SESSION:
-        connection.exec_driver_sql(statement)
+    connection.exec_driver_sql("SET lock_timeout = '10s'")
     free = connection.exec_driver_sql(
         "SELECT pg_try_advisory_lock(hashtextextended('circleci-relay copy', 0))"
     ).scalar()
     if not free:
         raise StoreRefused(f"{database.title} is being copied by another process")
-    no_relays(database, connection)
+    if used := in_use(database, connection):
+        raise StoreRefused(used)
 
 
-def no_relays(database: Database, connection: sa.Connection) -> None:
-    """Refuse a PostgreSQL database that a relay is connected to."""
-    until = time.monotonic() + _PATIENCE
-    while relays := int(connection.exec_driver_sql(_RELAYS).scalar_one()):
+def in_use(database: Database, connection: sa.Connection) -> str | None:
+    """Say who else is connected to a PostgreSQL database; None: nobody."""
+    until = time.monotonic() + PATIENCE
+    while others := _others(connection):
         if time.monotonic() > until:
-            raise StoreRefused(
-                f"{database.title} is in use: {relays} of its sessions are a relay's; stop every"
-                " replica"
+            named = ", ".join(
+                f"{count} of {name or 'no name'}" for name, count in sorted(others.items())
+            )
+            return (
+                f"{database.title} is in use by other sessions ({named}); stop every replica, and"
+                " whatever else is connected to it"
             )
         time.sleep(_LOOK_AGAIN)
+    return None
+
+
+def _others(connection: sa.Connection) -> Counter[str]:
+    # Within a transaction the server would go on telling what it told first.
+    connection.exec_driver_sql("SELECT pg_stat_clear_snapshot()").all()
+    return Counter(connection.exec_driver_sql(_OTHERS).scalars())

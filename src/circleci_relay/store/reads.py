@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from circleci_relay.errors import StoreUnavailable
 from circleci_relay.model import Backlog, Micros
+from circleci_relay.store.database import Nature
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_LONG = 20.0  #: seconds after which a read is cut off
+
 
 class Reader:
     """Short reads, one after another, off the event loop."""
@@ -27,6 +30,7 @@ class Reader:
         self._database = database
         self._statements = statements
         self._engine = database.reader()
+        self._reading = 0  # reads that are under way or wait for the thread
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store-reader")
 
     async def backlog(self) -> Mapping[str, Backlog]:
@@ -62,6 +66,8 @@ class Reader:
 
     async def close(self) -> None:
         """Let go of the database; before the writer does, so that the writer closes last."""
+        if self._reading:
+            self._database.sever(readers=True)
         await self._run(self._engine.dispose)
         self._thread.shutdown(wait=False)
 
@@ -70,10 +76,23 @@ class Reader:
             with self._engine.begin() as connection:
                 return work(connection)
 
+        # A server that freezes would keep the thread for ever, and with it the end.
+        cutting = asyncio.get_running_loop().call_later(_LONG, self._cut)
+        self._reading += 1
         try:
             return await self._run(run)
-        except sa.exc.DBAPIError as error:
+        except (sa.exc.DBAPIError, OSError) as error:
             raise StoreUnavailable("the store cannot be read now") from error
+        except Exception as error:
+            if self._database.nature_of(error) is Nature.OUTAGE:
+                raise StoreUnavailable("the store cannot be read now") from error
+            raise
+        finally:
+            self._reading -= 1
+            cutting.cancel()
+
+    def _cut(self) -> None:
+        self._database.sever(readers=True)
 
     async def _run(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from circleci_relay.store.settle import settle
 from circleci_relay.store.unit import Again, Faulty, Memory, Unit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from circleci_relay.clock import Clock
     from circleci_relay.model import Claim
@@ -65,6 +65,8 @@ class Runner:
         return whole
 
     def _nature_of(self, error: Exception) -> Nature:
+        if isinstance(error, Undecided):
+            return Nature.OUTAGE
         return Nature.DATA if isinstance(error, Faulty) else self._database.nature_of(error)
 
     def _alone(self, batch: Batch, error: Exception, nature: Nature) -> Report:
@@ -102,11 +104,19 @@ class Runner:
                 continue
             except Exception as error:
                 if self._nature_of(error) is Nature.CROSSED and turn + 1 < _TURNS:
+                    self._relieve()
                     continue
                 if renewed or not self._lost:
                     raise
                 renewed = True
         raise Faulty from Again()
+
+    def _relieve(self) -> None:
+        """Whoever is in the way may be asleep."""
+        with suppress(Exception), self._undone_if_it_fails():
+            connection = self._link.connection
+            with connection.begin():
+                self._database.end_sleepers(connection)
 
     def _find_out(self, batch: Batch) -> Report | None:
         """
@@ -118,29 +128,34 @@ class Runner:
         half = self._doubt
         if half is None:
             return None
-        with self._undone_if_it_fails():
-            committed = self._database.committed(self._link.connection, half.mark or "")
+        try:
+            with self._undone_if_it_fails():
+                committed = self._database.committed(self._link.connection, half.mark or "")
+        except Exception as error:
+            # Whatever it is, nothing in this batch is to blame for it.
+            raise Undecided from error
         self._doubt = None
         if not committed:
             return None
-        done = self._conclude(half)
         if batch is half.batch:
-            return done
+            return self._conclude(half)
         # Its senders were told that it is not known to be stored. What it settled is not
         # owed any more; what it took in hand nobody attempts.
+        half.steps_then.clear()
+        done = self._conclude(half)
         settled = {id(each) for each in half.batch.settlements}
         released = {id(each) for each in half.batch.releases}
-        taken = [*done.handed, *_claimed(done)]
         batch = dataclasses.replace(
             batch,
             settlements=[each for each in batch.settlements if id(each) not in settled],
-            releases=[each for each in batch.releases if id(each) not in released] + taken,
+            releases=[each for each in batch.releases if id(each) not in released],
         )
         report = Report(
             held=done.held,
             fenced=done.fenced,
             released=done.released,
-            waiting=done.waiting | {claim.destination for claim in taken},
+            orphans=[*done.handed, *_claimed(done)],
+            waiting=done.waiting,
             lost=done.lost,
             commits=done.commits,
         )
@@ -203,9 +218,9 @@ class Runner:
 
     def _second_half(self, half: _Half) -> Report:
         with self._undone_if_it_fails():
-            self._give_out(half.unit, half.batch, half.report)
+            self._give_out(half)
             half.unit.finish()
-            half.mark = self._database.mark(half.unit.connection)
+            half.mark = self._database.mark(half.unit.connection, half.unit.now)
         self._commit(half)
         return self._conclude(half)
 
@@ -224,7 +239,7 @@ class Runner:
         report = half.report
         half.batch.room.update(half.room)
         report.lost = half.unit.lost
-        for then in half.unit.then:
+        for then in (*half.unit.then, *half.steps_then):
             then()
         report.commits.append((self._clock.monotonic() - half.started, half.batch.size))
         return report
@@ -233,9 +248,11 @@ class Runner:
     def _undone_if_it_fails(self) -> Iterator[None]:
         try:
             yield
-        except BaseException:
+        except BaseException as error:
             self._memory.rolled_back()
-            self._lost = self._link.undo()
+            away = isinstance(error, Exception) and self._nature_of(error) is Nature.OUTAGE
+            # Another server may have taken over: a new connection finds it, the old one stays.
+            self._lost = self._link.undo(drop=away and self._database.shared)
             raise
 
     def _take_in(self, unit: Unit, batch: Batch, room: dict[str, int], report: Report) -> None:
@@ -255,12 +272,20 @@ class Runner:
             report.handed = taken.claims
             report.waiting = taken.waiting
 
-    def _give_out(self, unit: Unit, batch: Batch, report: Report) -> None:
+    def _give_out(self, half: _Half) -> None:
+        unit, batch, report = half.unit, half.batch, half.report
         for claiming in batch.claims:
             claims = claim(unit, claiming.destination, limit=claiming.limit, lease=claiming.lease)
             report.done.append((claiming, claims))
+        before = len(unit.then)
         for doing in batch.steps:
             report.done.append((doing, doing.step(unit)))
+        half.steps_then = unit.then[before:]
+        del unit.then[before:]
+
+
+class Undecided(Exception):  # noqa: N818 - it will be known
+    """What became of a COMMIT cannot be found out now."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -270,6 +295,7 @@ class _Half:
     batch: Batch
     room: dict[str, int]
     started: float
+    steps_then: list[Callable[[], None]] = field(default_factory=list)  #: for who asked
     mark: str | None = None  #: the transaction's name, where its fate can be asked
     unit: Unit = field(init=False)
     report: Report = field(default_factory=Report)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import DBAPIConnection
     from sqlalchemy.pool import ConnectionPoolEntry
 
+    from circleci_relay.model import Micros
     from circleci_relay.store.sqlite_file import Place
 
 _MIB = 1024 * 1024
@@ -114,9 +115,8 @@ class Sqlite:
         del connection
         return False
 
-    def sever(self, connection: sa.Connection) -> None:
-        """Interrupt what runs; a disk that hangs cannot be."""
-        raw(connection).interrupt()
+    def sever(self, *, readers: bool = False) -> None:
+        """Do nothing: what hangs on a disk cannot be made to fail."""
 
     @contextmanager
     def patient(self, connection: sa.Connection) -> Iterator[None]:
@@ -134,22 +134,29 @@ class Sqlite:
 
     # Transactions
 
-    def mark(self, connection: sa.Connection) -> str | None:
-        """Name nothing: whether a COMMIT succeeded is always known."""
-        del connection
+    def enlist(self, connection: sa.Connection, now: Micros) -> None:
+        """Nothing is needed."""
+
+    def mark(self, connection: sa.Connection, now: Micros) -> str | None:
+        """Mark nothing: whether a COMMIT succeeded is always known."""
+        del connection, now
         return None
 
     def committed(self, connection: sa.Connection, mark: str) -> bool:
         """Never asked."""
         raise NotImplementedError
 
+    def latest(self, connection: sa.Connection) -> None:
+        """There is one process."""
+        del connection
+
     def instant(self, connection: sa.Connection) -> None:
         """Its clock is the machine's."""
         del connection
 
-    def alone(self, connection: sa.Connection, what: str, *, wait: bool = False) -> bool:
+    def alone(self, connection: sa.Connection, what: str) -> bool:
         """Always: there is one process."""
-        del connection, what, wait
+        del connection, what
         return True
 
     # Upkeep

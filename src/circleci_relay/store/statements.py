@@ -161,7 +161,8 @@ class Statements:
             ),
         )
         self.put_lines = self._hot(
-            _upsert(insert(lines), lines),
+            # Two replicas that both began a line do not see each other's row before.
+            _upsert(insert(lines), lines, where=_not_older),
             "key source project workflow job branch good pipeline_number event since updated_at",
         )
 
@@ -351,10 +352,18 @@ def statements_for(dialect: sa.Dialect) -> Statements:
     return _MADE.get(dialect.name) or _MADE.setdefault(dialect.name, Statements(dialect))
 
 
-def _upsert(insert: Any, table: sa.Table) -> Any:
-    """Replace what is not the key."""
+def _upsert(insert: Any, table: sa.Table, *, where: Callable[[Any], Any] = lambda _: None) -> Any:
+    """Replace what is not the key, *where* that holds of what would replace it."""
     key = [column.name for column in table.primary_key]
     rest = [column.name for column in table.columns if column.name not in key]
     return insert.on_conflict_do_update(
-        index_elements=key, set_={name: insert.excluded[name] for name in rest}
+        index_elements=key,
+        set_={name: insert.excluded[name] for name in rest},
+        where=where(insert.excluded),
     )
+
+
+def _not_older(new: Any) -> sa.ColumnElement[bool]:
+    """A lower pipeline number never overwrites a higher one."""
+    number = lines.c.pipeline_number
+    return sa.or_(number.is_(None), new.pipeline_number.is_(None), new.pipeline_number >= number)

@@ -16,13 +16,13 @@ from circleci_relay.store.database import Nature
 from circleci_relay.store.encode import text
 from circleci_relay.store.lanes import Unwatched
 from circleci_relay.store.link import Link
-from circleci_relay.store.migrate import bring_up_to_date, look
+from circleci_relay.store.migrate import Migrating, bring_up_to_date, look
 from circleci_relay.store.place import database_of
 from circleci_relay.store.reads import Reader
 from circleci_relay.store.runner import Runner
 from circleci_relay.store.statements import statements_for
 from circleci_relay.store.unit import Memory, Unit
-from circleci_relay.store.writer import Writer
+from circleci_relay.store.writer import Work, Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -37,6 +37,7 @@ T = TypeVar("T")
 
 _LOOK_EVERY = 0.2
 _SAY_EVERY = 5.0
+_PARTING = 5.0  #: seconds after which closing does not wait for the database any more
 
 
 class Store:
@@ -81,10 +82,13 @@ class Store:
         self._ended = asyncio.Event()
         self._ended.set()
         self._writer = Writer(
-            self._begin_batch,
-            self._end_batch,
-            tidy=self._tidy,
-            sever=self._link.sever,
+            Work(
+                begin=self._begin_batch,
+                end=self._end_batch,
+                owes_charts=lambda: self._memory.charts.owing,
+                tidy=self._tidy,
+                sever=database.sever,
+            ),
             thread=self._thread,
             clock=clock,
             lanes=lanes,
@@ -114,7 +118,7 @@ class Store:
         `sqlite:///relay.db?max_page_count=N` lets the file grow to N pages and no
         further: a disk that fills up, for rehearsals.
         """
-        database = database_of(url)
+        database = await asyncio.to_thread(database_of, url)
         store = cls(database, clock=clock, lanes=lanes, watch=watch or Unwatched(), on_wait=on_wait)
         try:
             for warning in await store._in_thread(database.prepare):
@@ -124,6 +128,8 @@ class Store:
                 f"{database.title} cannot be reached", store._begin, patience=patience
             )
         except BaseException:
+            database.sever()
+            database.sever(readers=True)
             await store._in_thread(store._end)
             store._thread.shutdown(wait=False)
             raise
@@ -140,6 +146,8 @@ class Store:
             try:
                 if await self._in_thread(reached):
                     return
+            except Migrating as busy:
+                why = str(busy)
             except _Away as away:
                 why = f"{what}: {_one_line(away)}"
                 if waited >= patience:
@@ -153,6 +161,9 @@ class Store:
     def _begin(self) -> bool:
         database = self._database
         try:
+            if database.shared:
+                # Seen from here on by who makes sure that nobody is connected.
+                _ = self._link.connection
             found = look(database)
             connection = self._link.connection
             for warning in database.check(connection):
@@ -171,9 +182,10 @@ class Store:
     def _sorted(self, error: Exception) -> Exception:
         """Say which failures may pass while one waits."""
         cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
-        code = getattr(cause, "sqlstate", None)
-        self._link.undo()
-        if self._database.shared and (code is None or code[:2] in _PASSING):
+        code = getattr(cause, "sqlstate", None) or ""
+        passing = self._database.nature_of(error) in {Nature.OUTAGE, Nature.CROSSED}
+        self._link.undo(drop=self._database.shared)
+        if self._database.shared and passing and not code.startswith(_LASTING):
             return _Away(str(cause))
         return StoreRefused(f"{self._database.title} cannot be used: {_one_line(cause)}")
 
@@ -188,6 +200,7 @@ class Store:
             standing.recall(unit)
             if not self._database.shared:
                 standing.void_leases(unit)
+            self._database.enlist(connection, unit.now)
 
     def _unit(self, connection: sa.Connection) -> Unit:
         return Unit(
@@ -215,7 +228,9 @@ class Store:
         await self._ended.wait()
         if self._reader is not None:
             await self._reader.close()
+        cutting = asyncio.get_running_loop().call_later(_PARTING, self._database.sever)
         await self._in_thread(self._end)
+        cutting.cancel()
         self._thread.shutdown(wait=False)
 
     def _end(self) -> None:
@@ -350,15 +365,15 @@ class Store:
         """
         With other replicas, once in a while: on the time, and on who is asleep.
 
-        Keeps the clock from falling behind the database's, and ends what a process that
-        sleeps holds locked.
+        Keeps the clock from falling behind the furthest of theirs (a machine that was
+        paused counts on where it was), and ends what a process that sleeps holds locked.
         """
         if not self._database.shared:
             return
 
         def look(unit: Unit) -> Micros | None:
             self._database.end_sleepers(unit.connection)
-            return self._database.instant(unit.connection)
+            return self._database.latest(unit.connection)
 
         now = await self._do(look)
         if now is not None:
@@ -391,8 +406,6 @@ class Store:
 
     def _tidy(self) -> None:
         """What suits a quiet moment; what fails now, the next commit tells."""
-        if self._memory.charts.owing:
-            self._runner.run(Batch(charts=True))
         with suppress(Exception):
             self._database.tidy(self._link.connection)
 
@@ -413,8 +426,8 @@ class _Away(Exception):  # noqa: N818 - it may come back
     """The database cannot be reached now."""
 
 
-#: Connection exceptions, too many connections, starting up or shutting down.
-_PASSING = {"08", "53", "57"}
+_LASTING = ("28", "3D", "42")
+"""Classes of SQLSTATE that waiting does not mend: who may not, what is not there."""
 
 
 def _one_line(error: object) -> str:

@@ -16,8 +16,16 @@ if TYPE_CHECKING:
 
     from circleci_relay.store.database import Database
 
-NAME = "circleci-relay store"
+_NAME = "circleci-relay store"
 """What sessions on PostgreSQL are called, to be told from a relay's."""
+
+_LIMITS = (
+    "idle_in_transaction_session_timeout",
+    "idle_session_timeout",
+    "statement_timeout",
+    "transaction_timeout",
+)
+"""What ends a relay's session, or anyone's, that takes long; not every server has them all."""
 
 
 @contextmanager
@@ -33,11 +41,22 @@ def viewed(database: Database) -> Iterator[sa.Connection]:
     try:
         with told(database, engine), engine.connect() as connection:
             connection.execution_options(isolation_level="AUTOCOMMIT")
-            if connection.dialect.name == "postgresql":
-                connection.exec_driver_sql(f"SET application_name = '{NAME}'")
+            unhurried(connection)
             yield connection
     finally:
         engine.dispose()
+
+
+def unhurried(connection: sa.Connection) -> None:
+    """Let a session on PostgreSQL take all the time it needs; say what it is."""
+    if connection.dialect.name != "postgresql":
+        return
+    with connection.begin():
+        connection.exec_driver_sql(f"SET application_name = '{_NAME}'")
+        connection.exec_driver_sql(
+            "SELECT set_config(name, '0', false) FROM pg_settings WHERE name = ANY (%s)",
+            (list(_LIMITS),),
+        ).all()
 
 
 def must_be_there(database: Database) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from circleci_relay.errors import StoreError, StoreUnavailable
@@ -31,39 +32,46 @@ _ENOUGH = 64  #: settlements that make a commit worth its while
 _QUIET = 0.5  #: seconds without work before the log is moved into the database
 _HANGS = 3.0  #: seconds after which a transaction that does not end is an outage
 _SEVERED = 20.0  #: seconds after which it is ended by force
+_PARTING = 5.0  #: the same once told to stop: whoever waits for that has no more patience
 _FIRST_PROBE = 0.05
 _LAST_PROBE = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What a writer has done, and does not do itself."""
+
+    begin: Callable[[Batch], None]  #: on the event loop: what a batch takes in and settles
+    end: Callable[[Batch], Report]  #: in the thread: the rest, and the commit
+    owes_charts: Callable[[], bool]  #: whether counts for the charts are still to be written
+    tidy: Callable[[], None]  #: in the thread, when it is quiet, or the report says it presses
+    sever: Callable[[], None]  #: ends by force what hangs in the thread
 
 
 class Writer:
     """
     Group commit.
 
-    *begin* does what a batch takes in and settles, on the event loop; *end* does the rest
-    and commits, in the thread. Meanwhile the next batch gathers, so batches grow with the
-    load and a lone event waits for nobody. Settlements and releases have no one waiting: they are
-    kept, in order and before all else, until they are durable.
-
-    *tidy* is done in the thread when it is quiet, or pressing. A transaction that hangs
-    counts as an outage until it ends; *sever* is what ends it by force.
+    A batch is begun on the event loop and ended in the thread. Meanwhile the next one
+    gathers, so batches grow with the load and a lone event waits for nobody. Settlements
+    and releases have no one waiting: they are kept, in order and before all else, until
+    they are durable. A transaction that hangs counts as an outage until it ends.
     """
 
     def __init__(
         self,
-        begin: Callable[[Batch], None],
-        end: Callable[[Batch], Report],
+        work: Work,
         *,
-        tidy: Callable[[], None],
-        sever: Callable[[], None],
         thread: ThreadPoolExecutor,
         clock: Clock,
         lanes: Lanes,
         watch: Watch,
     ) -> None:
-        self._begin = begin
-        self._end = end
-        self._tidy = tidy
-        self._sever = sever
+        self._begin = work.begin
+        self._end = work.end
+        self._owes_charts = work.owes_charts
+        self._tidy = work.tidy
+        self._sever = work.sever
         self._thread = thread
         self._clock = clock
         self._lanes = lanes
@@ -77,9 +85,10 @@ class Writer:
         self._alarm = asyncio.Event()
         self._stopping = False
         self._dirty = False
+        self._charts_due = False  # it has been quiet, and there are counts to write
         self._overdue = False  # whether settlements go into a commit of their own
         self._company: asyncio.TimerHandle | None = None
-        self._cutting: Timer
+        self._cutting: Timer | None = None  # set while a transaction is under way
         self._hung = False  # whether the transaction under way is what is in the way
         self._away_since: Micros = 0
         self.available = asyncio.Event()  #: set while the last commit succeeded
@@ -134,6 +143,8 @@ class Writer:
         self._stopping = True
         self._work.set()
         self._alarm.set()
+        if self._cutting is not None:
+            self._cut_in(_PARTING)
 
     # Running
 
@@ -142,11 +153,13 @@ class Writer:
         try:
             while await self._wait():
                 batch = self._gather()
-                if not batch.size:
+                if not (batch.size or batch.charts):
                     continue
                 report = await self._run(batch)
                 if report.outage is not None and not await self._recover(report.outage):
                     return
+            if self._owes_charts():
+                await self._run(Batch(charts=True))
         finally:
             self._stopping = True
             self._fail_waiting(_unavailable())
@@ -161,6 +174,9 @@ class Writer:
                 async with asyncio.timeout(_QUIET if self._dirty else None):
                     await self._work.wait()
             except TimeoutError:
+                if self._owes_charts():
+                    self._charts_due = True
+                    return True
                 self._dirty = False
                 await self._in_thread(self._tidy)
         return True
@@ -175,7 +191,9 @@ class Writer:
             settlements=_take(self._settlements, _MOST_SETTLEMENTS),
             releases=_take(self._releases, _MOST_SETTLEMENTS),
             probe=probe,
+            charts=self._charts_due,
         )
+        self._charts_due = False
         if probe:
             return batch
         now = self._clock.monotonic()
@@ -210,21 +228,26 @@ class Writer:
     async def _watched(self, running: asyncio.Future[Report]) -> Report:
         """Wait for a transaction; while it hangs nothing is promised and nothing attempted."""
         hanging = self._clock.call_later(_HANGS, self._hang)
-        self._cutting = self._clock.call_later(_SEVERED, self._cut)
+        self._cut_in(_PARTING if self._stopping else _SEVERED)
         try:
             report = await running
         finally:
             hanging.cancel()
-            self._cutting.cancel()
+            self._cut_in(None)
         if self._hung and report.outage is None:
             self._hung = False
             self._back()
         return report
 
+    def _cut_in(self, seconds: float | None) -> None:
+        if self._cutting is not None:
+            self._cutting.cancel()
+        self._cutting = None if seconds is None else self._clock.call_later(seconds, self._cut)
+
     def _cut(self) -> None:
-        self._sever()
         # Over a new connection it may hang again.
-        self._cutting = self._clock.call_later(_SEVERED, self._cut)
+        self._cut_in(_PARTING if self._stopping else _SEVERED)
+        self._sever()
 
     def _hang(self) -> None:
         if self.available.is_set():
@@ -260,6 +283,8 @@ class Writer:
         if report.outage is not None:
             self._abandon(batch, _unavailable())
             self._keep(batch, report)
+        if report.orphans:
+            self.release(report.orphans)
         if report.waiting:
             self._lanes.wake(report.waiting)
         self._tell(report)
