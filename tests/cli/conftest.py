@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 PATIENCE = 30.0
 """Seconds after which a test gives up on a process; nothing here should take as long."""
 
+
+@pytest.fixture
+def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do not measure the coverage of what is started here: that takes a third of its time."""
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+
+
 SECRET = "fanout-test-secret"
 
 RELAY_YAML = """\

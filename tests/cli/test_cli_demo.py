@@ -16,6 +16,8 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 Relay = Callable[..., Awaitable[Any]]
 
 PATIENCE = 30.0

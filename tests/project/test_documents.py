@@ -92,9 +92,11 @@ def test_commands_parse(place: str, line: str) -> None:
     verb, *arguments = shlex.split(line)
     if verb == "--version":
         return
-    command = main.get_command(click.Context(main), verb)
+    # With the settings of the program: a command keeps the help option it is first asked for.
+    parent = click.Context(main, **main.context_settings)
+    command = main.get_command(parent, verb)
     assert command is not None, place
-    command.make_context(verb, arguments)
+    command.make_context(verb, arguments, parent=parent)
 
 
 @pytest.mark.parametrize("name", GENERATED)

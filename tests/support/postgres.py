@@ -271,8 +271,9 @@ class Postgres:
         if self._postmaster is None or self._postmaster.status() == psutil.STATUS_ZOMBIE:
             raise RuntimeError(f"PostgreSQL did not start: {self.log()[-2000:]}")
         # Its eighth line says how far it is; before that is another process's.
-        said = self._data / "postmaster.pid"
-        lines = said.read_text().splitlines() if said.exists() else []
+        lines: list[str] = []
+        with suppress(FileNotFoundError):  # it may be thrown away at this moment
+            lines = (self._data / "postmaster.pid").read_text().splitlines()
         return lines[:1] == [str(self._postmaster.pid)] and lines[7:8] == ["ready   "]
 
     def _processes(self) -> list[psutil.Process]:
