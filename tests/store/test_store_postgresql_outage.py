@@ -289,3 +289,28 @@ async def test_a_crash_of_the_server_in_commit_is_no_commit(
     assert [row["state"] for row in states] == ["delivered", "pending"]
     assert [each.claim for each in bench.watch.held] == [held]
     assert bench.watch.drops == []
+
+
+async def test_a_commit_that_outlived_its_server_is_found_out_later(
+    bench: Bench, held: Claim, postgres: Postgres
+) -> None:
+    """Its sender heard 503; what it settled is not settled again, what it handed over is free."""
+    bench.lanes.room = {"chat": 1}
+    postgres.set("synchronous_standby_names", "nobody")
+    bench.store.settle(bench.settlement(held))
+    accepting = asyncio.create_task(bench.accept("chat", id="one"))
+    await until_session(postgres, bench.url, "query = 'COMMIT' AND wait_event = 'SyncRep'")
+    await asyncio.to_thread(postgres.kill)
+    with pytest.raises(StoreUnavailable):
+        await accepting
+    await asyncio.to_thread(postgres.start)
+    postgres.set("synchronous_standby_names", None)
+    await until_back(bench)
+    await bench.store.flush()
+
+    assert len(bench.rows("SELECT * FROM events WHERE id = 'one'")) == 1
+    assert [each.claim for each in bench.watch.held] == [held]
+    assert bench.watch.fenced == []
+    [claim] = await bench.claim("chat")
+    assert claim.attempt == 1
+    assert (await bench.accept("chat", id="one")).duplicate
