@@ -10,6 +10,7 @@ What can go wrong, as a tree.
     + StoreUnavailable   the database cannot take it now; worth retrying; becomes a 503
     + StoreRefused       the database must not be touched (newer schema, corrupt, no
                          permission); start-up stops
+  - RenderError          a message cannot be made of an event; its delivery is dead
   - StartupError         a port in use, a certificate that does not load; start-up stops
 
 An attempt that fails is no exception: it is an `Outcome` (see `model`).
@@ -63,6 +64,20 @@ class StoreUnavailable(StoreError):  # noqa: N818 - the design's word
 
 class StoreRefused(StoreError):  # noqa: N818 - the design's word
     """The database must not be used; the message says why and what to do."""
+
+
+class RenderError(RelayError):
+    """A message cannot be made; says where in its template, and nothing of the event in full."""
+
+    def __init__(self, what: str, path: tuple[str | int, ...] = ()) -> None:
+        self.what = what
+        self.path = path  #: where in the template
+        keys = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in path)
+        super().__init__(f"{keys.removeprefix('.')}: {what}" if path else what)
+
+    def under(self, *keys: str | int) -> RenderError:
+        """The same, seen from further up."""
+        return RenderError(self.what, (*keys, *self.path))
 
 
 class StartupError(RelayError):

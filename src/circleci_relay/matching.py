@@ -22,9 +22,10 @@ FACT_KEYS: Final = (
     "type", "status", "project", "organization", "workflow", "job", "branch", "tag", "revision",
     "provider", "trigger", "pipeline_number", "subject", "author", "url", "change",
 )  # fmt: skip
-MATCH_KEYS: Final = frozenset({*FACT_KEYS, "source", "payload", "not"})
+MATCH_KEYS: Final = frozenset({*FACT_KEYS, "source", "payload", "labels", "not"})
 """What may stand under `match`; under `not` the same without `not`."""
 
+_UNLABELLED: Final[Mapping[str, str]] = {}
 _SHOWN: Final = 80  # characters of a value in a reason
 _LONGEST_INDEX: Final = 9  # digits of a list's index in a path
 _MAP, _LIST = Container("a map"), Container("a list")
@@ -33,6 +34,7 @@ _MEANT: Final = {
     "actor": "author",
     "commit": "revision",
     "event": "type",
+    "label": "labels",
     "message": "subject",
     "number": "pipeline_number",
     "org": "organization",
@@ -85,6 +87,7 @@ class View:
     change: Change | None
     projects: tuple[str | None, ...]  #: every name of the project; only None where it has none
     organizations: tuple[str | None, ...]
+    labels: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,27 +166,45 @@ def compile_match(raw: Mapping[str, object]) -> Match:
     return Match(checks, refusals)
 
 
-def view_of(subject: Subject, change: Change | None) -> View:
-    """*subject* as the checks see it."""
+def view_of(
+    subject: Subject, change: Change | None, labels: Mapping[str, str] = _UNLABELLED
+) -> View:
+    """*subject* as the checks see it; *labels* are its project's."""
     facts = subject.facts
     return View(
         facts,
         subject.source,
         subject.payload,
         change,
-        _names(facts.project, facts.project_name, facts.project_id),
-        _names(facts.organization, facts.organization_id, None),
+        project_names(facts),
+        _names(facts.organization, facts.organization_id),
+        labels,
     )
 
 
+def project_names(facts: Facts) -> tuple[str | None, ...]:
+    """All that the project may be called by; None alone where it has no name."""
+    return _project_names(facts.project, facts.project_name, facts.project_id, facts.organization)
+
+
 @lru_cache(1024)
-def _names(slug: str | None, name: str | None, other: str | None) -> tuple[str | None, ...]:
-    """All that one may be called by, the prefixes `gh/` and `github/` taken as one."""
-    names = [each for each in (slug, name, other) if each]
+def _project_names(
+    slug: str | None, name: str | None, key: str | None, organization: str | None
+) -> tuple[str | None, ...]:
+    """The prefixes `gh/` and `github/` are taken as one, and may be left out."""
+    names = [each for each in (slug, name, key) if each]
     for prefix, alias in _ALIASES.items():
         if slug and slug.startswith(prefix):
-            names.append(alias + slug[len(prefix) :])
-    return tuple(names) or (None,)
+            names += [alias + slug[len(prefix) :], slug[len(prefix) :]]
+    if organization and name:
+        # Slugs of the other code hosts are made of letters that nobody can read.
+        names.append(f"{organization}/{name}")
+    return tuple(dict.fromkeys(names)) or (None,)
+
+
+@lru_cache(1024)
+def _names(name: str | None, key: str | None) -> tuple[str | None, ...]:
+    return tuple(each for each in (name, key) if each) or (None,)
 
 
 def _compile_keys(
@@ -194,6 +215,8 @@ def _compile_keys(
         path = (*at, key)
         if key == "payload":
             checks += _compile_payload(value, path, faults)
+        elif key == "labels":
+            checks += _compile_labels(value, path, faults)
         elif key not in MATCH_KEYS or key == "not":
             faults.append(PatternError(path, _unknown(key)))
         elif wanted := _wanted(value, path, faults):
@@ -222,6 +245,17 @@ def _compile_payload(raw: object, at: tuple[str, ...], faults: list[PatternError
         elif wanted := _wanted(value, path, faults):
             checks.append(_payload_check(key, steps, wanted))
     return checks
+
+
+def _compile_labels(raw: object, at: tuple[str, ...], faults: list[PatternError]) -> list[_Check]:
+    if not isinstance(raw, Mapping) or not raw:
+        faults.append(PatternError(at, "holds labels of the project, such as `{team: payments}`"))
+        return []
+    return [
+        _label_check(str(key), wanted)
+        for key, value in raw.items()
+        if (wanted := _wanted(value, (*at, key), faults))
+    ]
 
 
 def _wanted(raw: object, path: tuple[str | int, ...], faults: list[PatternError]) -> Wanted | None:
@@ -279,6 +313,13 @@ def _payload_check(path: str, steps: list[str], wanted: Wanted) -> _Check:
         return _scalar(found)
 
     return _Check(f"payload.{path}", wanted, lambda view: (read(view),), _test(read, wanted))
+
+
+def _label_check(name: str, wanted: Wanted) -> _Check:
+    def read(view: View) -> Value:
+        return view.labels.get(name) or None
+
+    return _Check(f"labels.{name}", wanted, lambda view: (read(view),), _test(read, wanted))
 
 
 def _test(read: Callable[[View], Value], wanted: Wanted) -> Callable[[View], bool]:

@@ -8,7 +8,7 @@ keep and compare them exactly, and the hot path never builds a `datetime`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -56,17 +56,20 @@ class Result(StrEnum):
     CONNECTION = "connection"
     TLS = "tls"
     PROTOCOL = "protocol"
+    TEMPLATE = "template"  #: the message could not be made; nothing was sent
     LOST = "lost"
     INTERNAL = "internal"
 
 
 class Reason(StrEnum):
-    """Why a delivery is dead."""
+    """Why a delivery is dead, or cancelled."""
 
-    REFUSED = "refused"  #: a status in `dead_on`
+    REFUSED = "refused"  #: a status in `dead_on`, or what a broker will never take
+    TEMPLATE = "template"  #: its message could not be made
     MAX_AGE = "max_age"
     MAX_ATTEMPTS = "max_attempts"
     EXPIRED = "expired"  #: still pending at `keep`
+    SUPERSEDED = "superseded"  #: cancelled: what came after it made it needless
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,12 +142,42 @@ class Line:
     branch: str
 
 
+@dataclass(slots=True, kw_only=True)  # not frozen: that would be three times as dear
+class History:
+    """
+    Where an event's line stands with it, and where it stood before.
+
+    Stored as JSON of the fields that are not None; instants in microseconds.
+    """
+
+    line: str  #: what stands for the line, hexadecimal; the same for all its events
+    good: bool | None = None  #: None until something on it was good or bad
+    since: Micros | None = None  #: when it came to stand so
+    streak: int | None = None  #: how many events in a row stood so, this one included
+    before_good: bool | None = None
+    before_since: Micros | None = None
+    before_streak: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quiet:
+    """How a delivery waits for what may make it needless."""
+
+    hold: Micros = 0  #: told after this, unless its line turned good meanwhile
+    once: str | None = None  #: what is told once: a later one takes an earlier one's place
+    rank: int = 0  #: one of a lower rank does not take a higher one's place
+    group: str | None = None  #: what it is told together with
+    wait: Micros = 0  #: for how long others of the same `once` or `group` are waited for
+    most: int = 0  #: so many of a group are told at once, without waiting further
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
     """What routing made of one event."""
 
     routes: tuple[str, ...]  #: the names of the routes that matched, in file order
     destinations: tuple[str, ...]  #: each once, in the order first named
+    quiet: Mapping[str, Quiet] = field(default_factory=dict)  #: of destinations that wait
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,6 +202,18 @@ class Accepted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """An event as those who tell of it need it; its texts are read only where one does."""
+
+    event: str  #: public id
+    source: str
+    body: bytes
+    received_at: Micros
+    facts: str  #: JSON: the facts that are not absent, with `change`
+    history: str | None = None  #: JSON: see `History`; None where the event has no line
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
     """One delivery in this process's hands for one attempt."""
 
@@ -177,12 +222,35 @@ class Claim:
     destination: str
     attempt: int  #: counts from 1
     event: str  #: public id
+    source: str
     webhook_id: str
     body: bytes
     headers: tuple[tuple[str, str], ...]
     received_at: Micros
     aged_from: Micros  #: on the destination's own clock, which stops while it is removed
     lease_until: Micros
+    facts: str = "{}"  #: as in `Told`
+    history: str | None = None  #: as in `Told`
+    group: int | None = None  #: what those told together with it have in common
+    others: tuple[Told, ...] = ()  #: the events told together with it, in the order they came
+
+    @property
+    def size(self) -> int:
+        """Bytes of the bodies of all that it tells of."""
+        return len(self.body) + sum(len(other.body) for other in self.others)
+
+    @property
+    def told(self) -> tuple[Told, ...]:
+        """All the events it tells of, in the order they came; its own is the first."""
+        own = Told(
+            event=self.event,
+            source=self.source,
+            body=self.body,
+            received_at=self.received_at,
+            facts=self.facts,
+            history=self.history,
+        )
+        return (own, *self.others)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,6 +264,7 @@ class Outcome:
     error: str | None = None  #: without secrets
     excerpt: bytes = b""  #: the first 4 KiB of the response
     retry_after: float | None = None  #: seconds the destination asked for
+    final: bool = False  #: no other attempt could end better
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

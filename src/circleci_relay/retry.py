@@ -42,7 +42,9 @@ class Policy:
         """
         if outcome.result is Result.OK:
             return DELIVERED
-        if outcome.status in self.dead_on:
+        if outcome.result is Result.TEMPLATE:
+            return Decision(state=State.DEAD, reason=Reason.TEMPLATE)
+        if outcome.final or outcome.status in self.dead_on:
             return Decision(state=State.DEAD, reason=Reason.REFUSED)
         progress = _progress(attempt, age)
         if self.max_attempts is not None and stop_after_attempt(self.max_attempts)(progress):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from circleci_relay.delivery.breaker import FAILURES, Breaker
 from circleci_relay.model import Result
+
+OURS = {Result.INTERNAL, Result.TEMPLATE}
 
 
 def test_it_opens_at_the_limit_and_not_before() -> None:
@@ -53,7 +56,7 @@ def test_a_probe_that_succeeds_closes_it() -> None:
 
 
 @given(
-    st.lists(st.sampled_from([each for each in Result if each is not Result.INTERNAL])),
+    st.lists(st.sampled_from([each for each in Result if each not in OURS])),
     st.integers(1, 5),
 )
 def test_it_is_open_exactly_after_enough_failures_in_a_row(
@@ -70,11 +73,12 @@ def test_it_is_open_exactly_after_enough_failures_in_a_row(
         assert breaker.open == was_open
 
 
-def test_a_fault_of_our_own_says_nothing() -> None:
+@pytest.mark.parametrize("result", sorted(OURS))
+def test_a_fault_of_our_own_says_nothing(result: Result) -> None:
     """It neither counts as the destination's failure nor as its answer."""
     breaker = Breaker(1, 30.0)
-    assert not breaker.record(Result.INTERNAL, 0.0)
+    assert not breaker.record(result, 0.0)
     assert not breaker.open
     breaker.record(Result.TIMEOUT, 0.0)
-    assert not breaker.record(Result.INTERNAL, 31.0)
+    assert not breaker.record(result, 31.0)
     assert breaker.open

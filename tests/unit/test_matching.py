@@ -131,8 +131,8 @@ def test_every_fact_is_a_key(key: str) -> None:
 
 
 def test_the_keys_are_the_documented_ones() -> None:
-    """The facts' names, `source`, `payload` and `not`."""
-    assert {*FACT_KEYS, "source", "payload", "not"} == MATCH_KEYS
+    """The facts' names, `source`, `payload`, `labels` and `not`."""
+    assert {*FACT_KEYS, "source", "payload", "labels", "not"} == MATCH_KEYS
     assert len(FACT_KEYS) == 16
 
 
@@ -173,7 +173,7 @@ def test_slugs_of_other_hosts(slug: str, pattern: str) -> None:
     assert judge({"project": pattern}, Facts(type="x", project=slug))[0]
 
 
-@pytest.mark.parametrize("pattern", ["bb/acme/api", "acme/api", "GitHub/acme/api", "gh/*/x", None])
+@pytest.mark.parametrize("pattern", ["bb/acme/api", "acme/web", "GitHub/acme/api", "gh/*/x", None])
 def test_other_projects(pattern: str | None) -> None:
     """A part of a slug is no name of it, and a project that is there is not absent."""
     assert not judge({"project": pattern})[0]

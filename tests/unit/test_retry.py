@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,7 +21,9 @@ POLICY = Policy(
     dead_on=frozenset({400, 410, 413, 422}),
 )
 
-RESULTS = st.sampled_from([result for result in Result if result is not Result.OK])
+RESULTS = st.sampled_from(
+    [result for result in Result if result not in {Result.OK, Result.TEMPLATE}]
+)
 SPREADS = st.floats(-1, 1)
 
 
@@ -47,6 +50,15 @@ def test_a_2xx_is_delivered_whatever_its_number() -> None:
 def test_a_status_in_dead_on_is_dead_at_once() -> None:
     """410 means never again."""
     decision = POLICY.decide(1, an_outcome(Result.CLIENT_ERROR, 410), age=0, spread=middle)
+    assert (decision.state, decision.reason) == (State.DEAD, Reason.REFUSED)
+
+
+def test_what_can_never_succeed_is_dead_at_once() -> None:
+    """A message that cannot be made, and one that a broker will never take."""
+    unmade = POLICY.decide(1, an_outcome(Result.TEMPLATE, None), age=0, spread=middle)
+    assert (unmade.state, unmade.reason) == (State.DEAD, Reason.TEMPLATE)
+    refused = replace(an_outcome(Result.CLIENT_ERROR, None), final=True)
+    decision = POLICY.decide(1, refused, age=0, spread=middle)
     assert (decision.state, decision.reason) == (State.DEAD, Reason.REFUSED)
 
 

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from circleci_relay.circleci import samples
 from circleci_relay.circleci.payload import parse, read_facts
-from circleci_relay.model import Change, Choice, Facts
-from circleci_relay.routing import Route, Subject, Table, Verdict, compile_match
+from circleci_relay.labels import Labels
+from circleci_relay.model import Change, Choice, Facts, Quiet
+from circleci_relay.routing import GroupBy, Route, Subject, Table, Verdict, compile_match
 
 MATCHES: list[dict[str, Any] | None] = [
     None,
@@ -136,3 +137,142 @@ def test_what_is_explained_is_what_is_chosen(
     assert set(choice.destinations) == {to for each in verdicts if each.matched for to in each.to}
     assert len(set(choice.destinations)) == len(choice.destinations)
     assert all(verdict.reason for verdict in verdicts)
+
+
+# Otherwise
+
+
+def test_otherwise_takes_what_no_other_route_took() -> None:
+    """And nothing else, wherever it stands."""
+    table = Table(
+        [
+            Route("rest", ("attic",), otherwise=True),
+            a_route("failed", {"status": "failed"}, "pager"),
+            a_route("off", {"status": "success"}, "never", enabled=False),
+        ]
+    )
+    assert table.choose(a_subject(), None).destinations == ("pager",)
+    assert table.choose(a_subject("gh_oauth_workflow_success"), None).destinations == ("attic",)
+    verdict = table.explain(a_subject(), None)[0]
+    assert (verdict.matched, verdict.reason) == (False, "the route failed takes it already")
+    assert table.explain(a_subject("gh_oauth_workflow_success"), None)[0].matched
+
+
+def test_otherwise_with_a_match() -> None:
+    """Both must hold; several such routes do not stand in each other's way."""
+    table = Table(
+        [
+            Route("rest", ("attic",), compile_match({"branch": "main"}), otherwise=True),
+            Route("more", ("cellar",), otherwise=True),
+            Route("other", ("roof",), compile_match({"branch": "dev"}), otherwise=True),
+        ]
+    )
+    assert table.choose(a_subject(), None).destinations == ("attic", "cellar")
+
+
+def test_a_ping_is_not_otherwise() -> None:
+    """It goes only where a route says exactly so."""
+    ping = a_subject("ping")
+    assert not Table([Route("rest", ("attic",), otherwise=True)]).choose(ping, None).routes
+    said = Route("rest", ("attic",), compile_match({"type": "ping"}), otherwise=True)
+    assert Table([said]).choose(ping, None).routes == ("rest",)
+
+
+# Labels
+
+
+def test_labels_of_the_project_are_matched() -> None:
+    """Like any fact, under `not` too; a label that is not there is absent."""
+    labels = Labels({"acme-rockets/launchpad": {"team": "payments"}})
+    wanted: list[dict[str, Any]] = [
+        {"labels": {"team": ["payments", "web"]}},
+        {"labels": {"team": "p*", "tier": None}},
+    ]
+    for match in wanted:
+        assert Table([a_route("r", match)], labels=labels).choose(a_subject(), None).routes
+        assert not Table([a_route("r", match)]).choose(a_subject(), None).routes
+        other = Table([a_route("r", {"not": match})], labels=labels)
+        assert not other.choose(a_subject(), None).routes
+    verdict = Table([a_route("r", wanted[0])], labels=labels).explain(a_subject(), None)[0]
+    assert verdict.reason == "labels.team is payments"
+
+
+# How quietly
+
+MINUTE = 60_000_000
+RUN = "55555555-5555-4555-9555-555555555555"
+
+
+def quiet(table: Table, sample: str = "gh_oauth_workflow_failed") -> dict[str, Quiet]:
+    """How each destination waits for a sample."""
+    return dict(table.choose(a_subject(sample), None).quiet)
+
+
+def test_nothing_waits_unless_something_says_so() -> None:
+    """The common case costs nothing."""
+    assert quiet(Table([a_route("r", None, "chat")])) == {}
+
+
+def test_a_route_that_holds() -> None:
+    """Its destinations wait, but not one that another route tells at once."""
+    table = Table([Route("slow", ("chat", "mail"), hold=MINUTE), a_route("quick", None, "mail")])
+    assert quiet(table) == {"chat": Quiet(hold=MINUTE)}
+    table = Table([Route("slow", ("chat",), hold=MINUTE), Route("slower", ("chat",), hold=2)])
+    assert quiet(table) == {"chat": Quiet(hold=2)}
+
+
+@pytest.mark.parametrize("sample", ["gh_oauth_workflow_failed", "gh_oauth_job_failed"])
+def test_once_per_workflow(sample: str) -> None:
+    """By this run of it; what the workflow itself says outranks its jobs."""
+    expected = Quiet(once=RUN, wait=MINUTE, rank=int("workflow" in sample))
+    table = Table([a_route("r", None, "chat")], once={"chat": MINUTE})
+    assert quiet(table, sample) == {"chat": expected}
+    table = Table([Route("r", ("chat",), once=MINUTE)])
+    assert quiet(table, sample) == {"chat": expected}
+
+
+def test_once_only_where_all_routes_say_so() -> None:
+    """The destination's own word counts for all of them."""
+    routes = [Route("r", ("chat",), once=MINUTE), a_route("s", None, "chat")]
+    assert quiet(Table(routes)) == {}
+    assert quiet(Table(routes, once={"chat": 5}))["chat"].wait == 5
+
+
+def test_held_and_once() -> None:
+    """Both are said; the store knows how they go together."""
+    table = Table([Route("r", ("chat",), hold=3, once=MINUTE)])
+    assert quiet(table) == {"chat": Quiet(hold=3, once=RUN, rank=1, wait=MINUTE)}
+
+
+@pytest.mark.parametrize(
+    ("by", "key"),
+    [
+        (("workflow",), RUN),
+        (("pipeline",), "66666666-6666-4666-a666-666666666666"),
+        (("project", "branch"), "github/acme-rockets/launchpad\x1fmain"),
+        (("labels.team", "tag"), "payments\x1f"),
+    ],
+)
+def test_a_group_by_what_its_events_have_in_common(by: tuple[str, ...], key: str) -> None:
+    """Facts, labels, or this run of a workflow or pipeline."""
+    table = Table(
+        [a_route("r", None, "chat")],
+        groups={"chat": GroupBy(by, 30, 50)},
+        labels=Labels({"*": {"team": "payments"}}),
+    )
+    assert quiet(table) == {"chat": Quiet(group=key, wait=30, most=50)}
+
+
+def test_what_has_nothing_in_common_is_told_alone() -> None:
+    """At once: a tag's build in a group by branch. And what is held is no part of a group."""
+    groups = {"chat": GroupBy(("tag",), 30, 50)}
+    assert quiet(Table([a_route("r", None, "chat")], groups=groups)) == {}
+    groups = {"chat": GroupBy(("branch",), 30, 50)}
+    held = Table([Route("r", ("chat",), hold=MINUTE)], groups=groups)
+    assert quiet(held) == {"chat": Quiet(hold=MINUTE)}
+
+
+def test_an_event_without_a_workflow_is_told_at_once() -> None:
+    """There is nothing it could be once of."""
+    table = Table([a_route("r", {"type": "ping"}, "chat")], once={"chat": MINUTE})
+    assert quiet(table, "ping") == {}

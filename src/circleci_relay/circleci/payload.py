@@ -190,7 +190,8 @@ def _load(body: bytes) -> object:
         except ValueError:
             pass
     try:
-        return _load_exact(body)
+        # Fractions as they are: what a text looks like is asked of few; see `Document.exact`.
+        return json.loads(body, parse_int=_int, parse_constant=Written)
     except RecursionError:
         raise Malformed("the body is nested too deeply") from None
     except ValueError:

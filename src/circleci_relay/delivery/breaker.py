@@ -36,7 +36,7 @@ class Breaker:
     def record(self, result: Result, now: float) -> bool:
         """Take in how an attempt ended; return whether that opened or closed the breaker."""
         was_open = self.open
-        if result is Result.INTERNAL:
+        if result in {Result.INTERNAL, Result.TEMPLATE}:
             return False  # our own fault says nothing of the destination
         if result in FAILURES:
             self._failures += 1
