@@ -79,6 +79,7 @@ class Upkeep:
             while await self._store.vacuum(pages=STEP):
                 pass
         longest = max((d.retry.max_interval for d in config.destinations.values()), default=0.0)
+        await self._store.unlead()
         await self._store.clamp(ahead=round((longest + AHEAD) * SECOND), limit=STEP)
 
     def _note(self, expired: Mapping[str, int]) -> None:

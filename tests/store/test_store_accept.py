@@ -11,7 +11,7 @@ import pytest
 
 from circleci_relay.errors import StoreError, StoreUnavailable
 from circleci_relay.model import SECOND, Change, Choice
-from circleci_relay.store.statements import HotAnyOf
+from circleci_relay.store.query import HotAnyOf
 from support.storing import FOREVER, MAIN
 
 if TYPE_CHECKING:

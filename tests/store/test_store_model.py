@@ -113,8 +113,11 @@ class StoreMachine(RuleBasedStateMachine):
         self.twins.batch(replica, work)
 
     def _arrived(self, coming: Sequence[Draft]) -> list[Intake]:
-        model = self.twins.model
-        return [draft.intake(model.configured, model.now) for draft in coming]
+        return [self._arrives(draft) for draft in coming]
+
+    def _arrives(self, draft: Draft) -> Intake:
+        self.twins.wait(micros=1)  # no two arrive at the same instant
+        return draft.intake(self.twins.model.configured, self.twins.model.now)
 
     def _ended(self, replica: Replica, ending: Sequence[Ending]) -> list[Settlement]:
         settlements = [

@@ -10,7 +10,8 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
-from circleci_relay.store.statements import Hot, HotAnyOf, Statements
+from circleci_relay.store.query import Hot, HotAnyOf
+from circleci_relay.store.statements import Statements
 from support.postgres import name_in
 from support.storing import rows_in
 
@@ -64,7 +65,7 @@ def _texts(statements: Statements) -> dict[str, str]:
 def _numbered(text: str) -> str:
     """Write parameters as the server knows them; a list of values has some values."""
     numbers = itertools.count(1)
-    text = re.sub(r"__\[POSTCOMPILE_line_keys\w*\]", "'1', '2', '3'", text)
+    text = re.sub(r"__\[POSTCOMPILE_(?:line|gathering)_keys\w*\]", "'1', '2', '3'", text)
     text = re.sub(r"__\[POSTCOMPILE_\w+\]", "1, 2, 3", text)
     return re.sub(r"%s", lambda _: f"${next(numbers)}", text)
 

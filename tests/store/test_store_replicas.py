@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from circleci_relay.clock import ManualClock
-from circleci_relay.model import Change
+from circleci_relay.model import SECOND, Change, Quiet
 from support.postgres import name_in
 from support.storing import FOREVER, MAIN, opened, until_session
 
@@ -94,6 +94,28 @@ async def test_ids_and_lines_in_opposite_order_hold_nobody_up(pair: tuple[Bench,
     assert [bench.watch.outages for bench in pair] == [[], []]
     assert len(pair[0].rows("SELECT * FROM events")) == 150
     assert len(pair[0].rows("SELECT * FROM deliveries")) == 300
+
+
+async def test_what_is_told_once_or_together_is_so_of_both(pair: tuple[Bench, Bench]) -> None:
+    """Two that begin the same gathering in the same instant begin one."""
+    one, two = pair
+    for turn in range(10):
+        once = Quiet(once=f"run-{turn}", wait=SECOND)
+        group = Quiet(group=f"run-{turn}", wait=SECOND, most=100)
+        await asyncio.gather(
+            *(
+                bench.accept(name, quiet=quiet)
+                for _ in range(5)
+                for bench in pair
+                for name, quiet in (("chat", once), ("mail", group))
+            )
+        )
+    one.clock.advance(1)
+    assert len(await one.claim("chat", limit=100)) == 10
+    claims = await two.claim("mail", limit=100)
+    assert [len(claim.told) for claim in claims] == [10] * 10
+    assert one.watch.needless + two.watch.needless == {"chat": 90}
+    assert [bench.watch.outages for bench in pair] == [[], []]
 
 
 async def test_what_another_crossed_is_run_again(url: str, postgres: Postgres) -> None:

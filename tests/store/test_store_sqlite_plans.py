@@ -11,7 +11,8 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 
-from circleci_relay.store.statements import Hot, HotAnyOf, Statements
+from circleci_relay.store.query import Hot, HotAnyOf
+from circleci_relay.store.statements import Statements
 
 if TYPE_CHECKING:
     from support.storing import Bench

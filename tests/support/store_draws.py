@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import hypothesis.strategies as st
 
 from circleci_relay.model import (
+    SECOND,
     Change,
     Choice,
     Claim,
@@ -18,6 +19,7 @@ from circleci_relay.model import (
     Intake,
     Line,
     Outcome,
+    Quiet,
     Reason,
     Result,
     Settlement,
@@ -26,7 +28,7 @@ from circleci_relay.model import (
 from support.storing import LEASE, MAIN
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from circleci_relay.model import Micros
 
@@ -51,6 +53,7 @@ class Draft:
     good: bool | None
     number: int | None
     poisonous: bool  #: its routing stumbles
+    quiet: Mapping[str, Quiet]  #: how it waits, by destination
 
     def intake(self, configured: Collection[str], now: Micros) -> Intake:
         """Arrive; one that is newly broken goes to the pager as well."""
@@ -60,9 +63,9 @@ class Draft:
         def choose(change: Change | None) -> Choice:
             if self.poisonous:
                 raise LookupError
-            return Choice(
-                routes=("some",), destinations=tuple(alarmed if change is Change.BROKEN else to)
-            )
+            chosen = tuple(alarmed if change is Change.BROKEN else to)
+            quiet = {name: self.quiet[name] for name in chosen if name in self.quiet}
+            return Choice(routes=("some",), destinations=chosen, quiet=quiet)
 
         event = Event(
             public_id=f"01K{next(_NUMBERS):023d}",
@@ -99,6 +102,19 @@ class Ending:
         return Settlement(claim=claim, outcome=outcome, decision=self.decision)
 
 
+RUN = Quiet(once="run", wait=60 * SECOND)
+GROUP = Quiet(group="run", wait=60 * SECOND, most=3)
+QUIETS = (
+    Quiet(hold=60 * SECOND),
+    Quiet(hold=7200 * SECOND),
+    RUN,
+    replace(RUN, rank=1),
+    replace(RUN, hold=120 * SECOND),
+    replace(RUN, once="another run"),
+    GROUP,
+    replace(GROUP, most=2),
+    replace(GROUP, group="another run"),
+)
 picks = st.integers(0, 30)  # one of however many there are by then
 names = st.sampled_from(NAMES)
 configurations = st.one_of(st.just(NAMES), st.lists(names, unique=True).map(tuple))
@@ -111,6 +127,16 @@ drafts = st.builds(
     good=st.sampled_from([True, False, True, False, None]),
     number=st.sampled_from([None, 1, 2, 3]),
     poisonous=st.integers(0, 15).map(lambda n: n == 15),
+    # Of one kind, more often than not: otherwise hardly anything would meet.
+    quiet=st.sampled_from(
+        [
+            {},
+            {},
+            {"pager": GROUP},
+            *(dict.fromkeys(NAMES, quiet) for quiet in QUIETS),
+            *({"chat": quiet, "warehouse": GROUP} for quiet in QUIETS[:5]),
+        ]
+    ),
 )
 rooms = st.fixed_dictionaries({}, optional=dict.fromkeys(NAMES, st.integers(0, 3)))
 asks = st.lists(

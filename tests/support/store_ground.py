@@ -22,16 +22,16 @@ from support.storing import SQLITE, RecordingLanes, rows_in
 Row = dict[str, Any]
 
 _EVENTS = (
-    "SELECT e.public_id, e.id, e.received_at, e.facts, e.duplicates, e.conflicts, b.body"
+    "SELECT e.public_id, e.id, e.received_at, e.facts, e.history, e.duplicates, e.conflicts, b.body"
     " FROM events e LEFT JOIN bodies b ON b.event = e.key"
 )
 _DELIVERIES = (
     "SELECT d.key, e.public_id || '-' || d.destination AS webhook_id, d.state, d.due_at,"
-    " d.attempts, d.token, d.created_at, d.aged_from, d.settled_at, d.reason"
+    " d.attempts, d.token, d.created_at, d.aged_from, d.settled_at, d.reason, d.leader"
     " FROM deliveries d LEFT JOIN events e ON e.key = d.event"
 )
 _ATTEMPTS = "SELECT delivery, number, result FROM attempts"
-_TABLES = "events, bodies, deliveries, attempts, lines, destinations, configs, minutes"
+_TABLES = "events, bodies, deliveries, attempts, lines, gatherings, destinations, configs, minutes"
 
 
 @dataclass(frozen=True)
@@ -68,12 +68,15 @@ class Ground(ABC):
         events: dict[str, Row] = {}
         for row in self.rows(_EVENTS):
             row["change"] = json.loads(row.pop("facts")).get("change")
+            row["history"] = json.loads(row["history"] or "null")
             assert events.setdefault(row.pop("public_id"), row) is row, "an event twice"
         deliveries: dict[str, Row] = {}
         keys = {}
         for row in self.rows(_DELIVERIES):
             webhook_id = keys[row.pop("key")] = row.pop("webhook_id")
             assert deliveries.setdefault(webhook_id, row) is row, "a delivery twice"
+        for row in deliveries.values():
+            row["leader"] = keys.get(row["leader"])
         attempts: dict[str, dict[int, str]] = defaultdict(dict)
         for row in self.rows(_ATTEMPTS):
             assert row["delivery"] in keys, "an attempt of a delivery that is gone"

@@ -3,105 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from circleci_relay.model import (
-    SECOND,
-    Accepted,
-    Backlog,
-    Change,
-    Micros,
-    Reason,
-    Result,
-    State,
-)
+from circleci_relay.model import SECOND, Backlog, Micros, Reason, Result, State
+from support.store_intake_model import Intaking
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
-    from circleci_relay.model import Claim, Intake, Line, Settlement
+    from circleci_relay.model import Claim, Settlement
+    from support.store_records import Owed
 
-CHANGES = {
-    (True, True): Change.STILL_PASSING,
-    (True, False): Change.BROKEN,
-    (False, True): Change.FIXED,
-    (False, False): Change.STILL_BROKEN,
-}
+DAY = 86_400 * SECOND
 
 
 @dataclass
-class Kept:
-    """An event that was acknowledged."""
-
-    public_id: str
-    body: bytes
-    received_at: Micros
-    change: Change | None
-    duplicates: int = 0
-    conflicts: int = 0
-
-    def row(self, name: str) -> dict[str, Any]:
-        """What the database should hold; *name* is CircleCI's id."""
-        return {
-            "id": name,
-            **{key: value for key, value in vars(self).items() if key != "public_id"},
-        }
-
-
-@dataclass
-class Owed:
-    """A delivery that was chosen for an event."""
-
-    event: str  #: CircleCI's id
-    destination: str
-    created_at: Micros
-    aged_from: Micros
-    due_at: Micros | None
-    state: State = State.PENDING
-    attempts: int = 0
-    token: int | None = None
-    settled_at: Micros | None = None
-    reason: Reason | None = None
-    results: dict[int, Result] = field(default_factory=dict)  #: of the attempts, by number
-
-    @property
-    def pending(self) -> bool:
-        """Whether it is still to be made."""
-        return self.state is State.PENDING
-
-    @property
-    def under_way(self) -> list[int]:
-        """The number of the attempt that is counted and not on record yet, if there is one."""
-        return [self.attempts] if self.token is not None else []
-
-    def row(self) -> dict[str, Any]:
-        """What the database should hold."""
-        names = "state due_at attempts token created_at aged_from settled_at reason"
-        return {name: getattr(self, name) for name in names.split()}
-
-    @property
-    def due(self) -> Micros:
-        """When a pending one is due."""
-        assert self.due_at is not None
-        return self.due_at
-
-    def end(self, state: State, reason: Reason | None, at: Micros) -> None:
-        """Make it neither due nor held any more."""
-        self.state, self.reason, self.settled_at = state, reason, at
-        self.due_at = self.token = None
-
-
-@dataclass
-class Standing:
-    """Where a line stands."""
-
-    good: bool
-    number: int | None
-
-
-@dataclass
-class Model:
+class Model(Intaking):
     """
     A store that cannot fail, in which every method is one step of the real one's.
 
@@ -109,71 +28,11 @@ class Model:
     model is told what was chosen and holds that it might be.
     """
 
-    now: Micros
-    events: dict[str, Kept] = field(default_factory=dict)  #: by CircleCI's id
-    owed: dict[str, Owed] = field(default_factory=dict)  #: by webhook id
-    lines: dict[Line, Standing] = field(default_factory=dict)
-    configured: set[str] = field(default_factory=set)
-    stood: dict[str, Micros] = field(default_factory=dict)  #: clocks of all ever configured
-    tokens: set[int] = field(default_factory=set)  #: all ever given
-
-    # Time
-
-    def advance(self, span: Micros) -> None:
-        """The clock of a destination that is not configured stands still meanwhile."""
-        self.now += span
-        for name in self.stood.keys() - self.configured:
-            self.stood[name] += span
-
-    def configure(self, names: Collection[str]) -> Mapping[str, Micros]:
-        """Say which are configured from now on; for how long the clock of each has stood."""
-        self.configured = set(names)
-        return {name: self.stood.setdefault(name, 0) for name in names}
-
-    # Taking in
-
-    def accept(self, intake: Intake) -> Accepted:
-        """Keep an event once, and owe it to whatever it is routed to. Raises what routing does."""
-        event = intake.event
-        kept = self.events.get(event.id)
-        if kept is not None:
-            conflict = kept.body != event.body
-            kept.duplicates += 1
-            kept.conflicts += conflict
-            return Accepted(event=kept.public_id, duplicate=True, conflict=conflict)
-        change, standing = self._compare(intake)
-        choice = intake.choose(change)
-        if intake.line is not None and standing is not None:
-            self.lines[intake.line] = standing
-        self.events[event.id] = Kept(event.public_id, event.body, event.received_at, change)
-        for name in choice.destinations:
-            self.owed[f"{event.public_id}-{name}"] = Owed(
-                event=event.id,
-                destination=name,
-                created_at=self.now,
-                aged_from=self.now - self.stood[name],
-                due_at=self.now,
-            )
-        return Accepted(event=event.public_id, change=change, choice=choice)
-
-    def _compare(self, intake: Intake) -> tuple[Change | None, Standing | None]:
-        """How an event compares with the last of its line, and where it leaves the line."""
-        if intake.line is None or intake.good is None:
-            return None, None
-        number = intake.event.facts.pipeline_number
-        last = self.lines.get(intake.line)
-        if last is None:
-            return None, Standing(intake.good, number)
-        if None not in {number, last.number} and number < last.number:  # type: ignore[operator]
-            return None, last
-        newest = last.number if number is None else number
-        return CHANGES[last.good, intake.good], Standing(intake.good, newest)
-
     # Delivering
 
     def due(self, destination: str) -> list[Owed]:
         """What may be claimed, the longest due first."""
-        due = [each for each in self._pending(destination) if each.due <= self.now]
+        due = [each for each in self._timed(destination) if each.due <= self.now]
         return sorted(due, key=lambda each: each.due)
 
     def _pending(self, destination: str) -> list[Owed]:
@@ -181,13 +40,41 @@ class Model:
             each for each in self.owed.values() if each.pending and each.destination == destination
         ]
 
+    def _timed(self, destination: str) -> list[Owed]:
+        """Those that are due themselves, now or later."""
+        return [each for each in self._pending(destination) if each.due_at is not None]
+
+    def _others(self, leader: str) -> list[Owed]:
+        """What is told together with *leader*, in the order it came."""
+        mine = [each for key, each in self.owed.items() if each.leader == leader and key != leader]
+        return [each for each in mine if each.pending]
+
     def claim(
-        self, destination: str, claims: Sequence[Claim], *, limit: int, lease: Micros
+        self,
+        destination: str,
+        claims: Sequence[Claim],
+        gone: Callable[[], Collection[str]],
+        *,
+        limit: int,
+        lease: Micros,
     ) -> Counter[str]:
-        """*claims* is what the store gave; returns how many leases had lapsed."""
-        first = self.due(destination)[:limit]
+        """
+        *claims* is what the store gave; returns how many leases had lapsed.
+
+        *gone* are those that have been cancelled, some of them by this.
+        """
+        due = self.due(destination)
+        needless: list[Owed] = []
+        if any(each.mended and each.untold for each in due):
+            ended = [self.owed[key] for key in gone()]
+            needless = [each for each in ended if each in due and each.mended and each.untold]
         given = [self.owed[claim.webhook_id] for claim in claims]
-        assert [each.due_at for each in given] == [each.due_at for each in first]
+        assert not any(each.mended and each.untold for each in given), "told needlessly"
+        looked_at = sorted(each.due for each in (*given, *needless))
+        assert looked_at == [each.due for each in due[:limit]]
+        assert [each.due for each in given] == sorted(each.due for each in given)
+        for each in needless:
+            self._supersede(each)
         lost: Counter[str] = Counter()
         for owed, claim in zip(given, claims, strict=True):
             if owed.token is not None:
@@ -200,7 +87,7 @@ class Model:
     def hand(
         self,
         claims: Sequence[Claim],
-        new: Collection[str],
+        new: AbstractSet[str],
         room: Mapping[str, int],
         *,
         lease: Micros,
@@ -210,26 +97,42 @@ class Model:
 
         Returns the destinations of those that wait.
         """
-        wanted = Counter(self.owed[key].destination for key in new)
-        fits = Counter({name: min(count, room.get(name, 0)) for name, count in wanted.items()})
+        quiet = {key for key in new if self.owed[key].quiet is not None}
+        wanted, fits = self._wanted(new - quiet, room)
         assert Counter(claim.destination for claim in claims) == +fits
         for claim in claims:
-            assert claim.webhook_id in new
+            assert claim.webhook_id in new - quiet
             self._lease(self.owed[claim.webhook_id], claim, lease)
         return set(wanted - fits)
+
+    def expected(self, new: AbstractSet[str]) -> dict[str, Micros]:
+        """When the first of the *new* ones that wait is due, by destination."""
+        found: dict[str, Micros] = {}
+        for owed in [self.owed[key] for key in new if self.owed[key].quiet is not None]:
+            if owed.pending and owed.due_at is not None:
+                name = owed.destination
+                found[name] = min(owed.due_at, found.get(name, owed.due_at))
+        return found
 
     def hand_to_nobody(
         self, tokens: Mapping[str, int | None], room: Mapping[str, int], *, lease: Micros
     ) -> None:
         """*tokens* is what a process that is gone gave new deliveries, for lanes gone too."""
-        wanted = Counter(self.owed[key].destination for key in tokens)
+        _, fits = self._wanted([key for key in tokens if self.owed[key].quiet is None], room)
         taken = [key for key, token in tokens.items() if token is not None]
-        assert Counter(self.owed[key].destination for key in taken) == +Counter(
-            {name: min(count, room.get(name, 0)) for name, count in wanted.items()}
-        )
+        assert Counter(self.owed[key].destination for key in taken) == +fits
         for key in taken:
             owed = self.owed[key]
+            assert owed.quiet is None
             owed.token, owed.due_at, owed.attempts = tokens[key], self.now + lease, 1
+
+    def _wanted(
+        self, keys: Iterable[str], room: Mapping[str, int]
+    ) -> tuple[Counter[str], Counter[str]]:
+        """How many deliveries each lane could be handed, and how many it has room for."""
+        wanted = Counter(self.owed[key].destination for key in keys)
+        fits = {name: min(count, room.get(name, 0)) for name, count in wanted.items()}
+        return wanted, Counter(fits)
 
     def _lease(self, owed: Owed, claim: Claim, lease: Micros) -> None:
         """Whoever holds the token holds the delivery; it counts as an attempt from here on."""
@@ -239,10 +142,13 @@ class Model:
         self.tokens.add(claim.token)
         owed.token, owed.due_at = claim.token, self.now + lease
         owed.attempts += 1
-        kept = self.events[owed.event]
         assert (claim.attempt, claim.lease_until) == (owed.attempts, owed.due_at)
-        assert (claim.event, claim.body) == (kept.public_id, kept.body)
-        assert (claim.received_at, claim.aged_from) == (kept.received_at, owed.aged_from)
+        assert claim.aged_from == owed.aged_from
+        told = [owed, *(self._others(claim.webhook_id) if owed.leader else ())]
+        kept = [self.events[each.event] for each in told]
+        assert [each.event for each in claim.told] == [each.public_id for each in kept]
+        assert [each.body for each in claim.told] == [each.body for each in kept]
+        assert [each.received_at for each in claim.told] == [each.received_at for each in kept]
 
     def holds(self, claim: Claim) -> bool:
         """Whether settling or releasing *claim* does anything."""
@@ -260,8 +166,9 @@ class Model:
             return False
         if decision.state is State.PENDING:
             owed.token, owed.due_at = None, self.now + round(decision.delay * SECOND)
-        else:
-            owed.end(decision.state, decision.reason, self.now)
+            return True
+        for each in (owed, *self._others(claim.webhook_id)):
+            each.end(decision.state, decision.reason, self.now)
         return True
 
     def release(self, claim: Claim) -> None:
@@ -280,14 +187,18 @@ class Model:
     # Upkeep
 
     def expedite(self, destination: str, due: Mapping[str, Micros | None], *, limit: int) -> int:
-        """Make those that wait due now, those due next first; *due* is what the store did."""
+        """
+        Make those that failed due now, those due next first; *due* is what the store did.
+
+        What was never attempted waits for something else than the destination.
+        """
         later = {
             key: each
             for key, each in self.owed.items()
-            if each.destination == destination
-            and each.pending
+            if each in self._timed(destination)
             and each.due > self.now
             and each.token is None
+            and each.attempts
         }
         first = sorted(each.due for each in later.values())[:limit]
         chosen = [each for key, each in later.items() if due[key] == self.now]
@@ -300,7 +211,9 @@ class Model:
         """Bring back *limit* a destination that are beyond; *due* is what the store did."""
         latest = self.now + ahead
         beyond = {
-            key: each for key, each in self.owed.items() if each.pending and each.due > latest
+            key: each
+            for key, each in self.owed.items()
+            if each.due_at is not None and each.due_at > latest
         }
         chosen = [each for key, each in beyond.items() if due[key] == latest]
         wanted = Counter(each.destination for each in beyond.values())
@@ -310,6 +223,19 @@ class Model:
         for each in chosen:
             each.due_at = latest
         return len(chosen)
+
+    def unlead(self) -> int:
+        """Make due on their own those whose leader came to an end without them."""
+        left = [
+            each
+            for each in self.owed.values()
+            if each.leader is not None
+            and each.pending
+            and not (each.leader in self.owed and self.owed[each.leader].pending)
+        ]
+        for each in left:
+            each.due_at, each.leader = self.now, None
+        return len(left)
 
     def age_out(self, keep: Micros) -> tuple[Counter[str], int]:
         """Let go of what is older than *keep*: what expired, and how many events went."""
@@ -330,6 +256,9 @@ class Model:
                 del self.events[name]
                 for key in mine:
                     del self.owed[key]
+        self.gatherings = {
+            what: each for what, each in self.gatherings.items() if each.touched >= self.now - DAY
+        }
         return expired, pruned
 
     def _expires(self, each: Owed, keep: Micros) -> bool:
@@ -349,7 +278,7 @@ class Model:
 
     def next_due(self, destination: str) -> Micros | None:
         """When the next pending one is due, or its lease ends."""
-        return min((each.due for each in self._pending(destination)), default=None)
+        return min((each.due for each in self._timed(destination)), default=None)
 
     def backlog(self) -> Mapping[str, Backlog]:
         """What waits and what is dead, by destination."""

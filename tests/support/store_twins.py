@@ -158,7 +158,10 @@ class Twins:
         """Do *work* in one transaction, and hold every answer against the model's."""
         lanes, watch = replica.lanes, replica.watch
         lanes.room, lanes.handed, lanes.woken = dict(work.room), [], Counter()
+        lanes.expected.clear()
         watch.losses.clear()
+        watch.needless.clear()
+        self.model.superseded.clear()
         accepted, claimed = self.do(self._submit(replica.store, work))
         self._settled(replica, work.settlements)
         for claim in work.releases:
@@ -166,9 +169,12 @@ class Twins:
         self._accepted(replica, work, accepted)
         lost: Counter[str] = Counter()
         for ask, claims in zip(work.asks, claimed, strict=True):
-            lost += self.model.claim(ask.destination, claims, limit=ask.limit, lease=ask.lease)
+            lost += self.model.claim(
+                ask.destination, claims, self._cancelled, limit=ask.limit, lease=ask.lease
+            )
             replica.hands += claims
         assert watch.losses == lost
+        assert watch.needless == self.model.superseded
 
     async def _submit(self, store: Store, work: Work) -> tuple[list[Any], list[Any]]:
         for each in work.settlements:
@@ -201,15 +207,20 @@ class Twins:
         new = self.model.owed.keys() - before
         handed = replica.lanes.handed
         assert replica.lanes.woken.keys() == self.model.hand(handed, new, work.room, lease=LEASE)
+        for name, due in self.model.expected(new).items():
+            # Or at once, where one of them filled a group that was begun before.
+            assert replica.lanes.expected[name] in {due, self.model.now}
         assert not replica.lanes.standing
         replica.hands += handed
 
     # Time and upkeep
 
-    def wait(self, seconds: int) -> None:
+    def wait(self, seconds: int = 0, *, micros: Micros = 0) -> None:
         """Let time pass: leases lapse, retries come due, things grow old."""
-        self.clock.advance(seconds)
-        self.model.advance(seconds * SECOND)
+        span = seconds * SECOND + micros
+        self.clock.advance(span / SECOND)
+        self.model.advance(span)
+        assert self.clock.now() == self.model.now
 
     def configure(self, names: Sequence[str], digest: str | None) -> None:
         """Say to all replicas which destinations are configured."""
@@ -225,6 +236,10 @@ class Twins:
         assert self.do(store.backlog()) == self.model.backlog()
         for name in names:
             assert self.do(store.next_due(name)) == self.model.next_due(name)
+
+    def _cancelled(self) -> set[str]:
+        found = self.ground.look().deliveries
+        return {key for key, row in found.items() if row["state"] == State.CANCELLED}
 
     def expedite(self, store: Store, name: str, *, limit: int) -> None:
         """Make what waits due now."""
@@ -250,18 +265,33 @@ class Twins:
             cursor = step.cursor
             more = cursor is not None
         assert (expired, pruned) == self.model.age_out(keep)
+        assert self.do(store.unlead()) == self.model.unlead()
 
     # What always holds
 
     def compare(self) -> None:
         """Look into the database itself."""
         found = self.ground.look()
+        self._compare_lines(found)
         assert found.events == {
             kept.public_id: kept.row(name) for name, kept in self.model.events.items()
         }
-        assert found.deliveries == {key: owed.row() for key, owed in self.model.owed.items()}
+        owed = self.model.owed
+        assert found.deliveries == {
+            key: {**each.row(), "leader": each.leader if each.leader in owed else None}
+            for key, each in owed.items()
+        }
         self._compare_attempts(found)
         self._compare_ends(found)
+
+    def _compare_lines(self, found: Found) -> None:
+        """What stands for a line is the same for all its events, and for no other's."""
+        named = set()
+        for kept in self.model.events.values():
+            history = found.events[kept.public_id]["history"]
+            if history is not None:
+                named.add((kept.line, history.pop("line")))
+        assert len(named) == len(dict(named)) == len({name for _, name in named})
 
     def _compare_attempts(self, found: Found) -> None:
         """Each is on record, and counted once; one that is under way is counted."""

@@ -29,6 +29,7 @@ from circleci_relay.model import (
     Intake,
     Line,
     Outcome,
+    Quiet,
     Result,
     Settlement,
     State,
@@ -52,6 +53,7 @@ class RecordingLanes:
     room: dict[str, int] = field(default_factory=dict)
     handed: list[Claim] = field(default_factory=list)
     woken: Counter[str] = field(default_factory=Counter)
+    expected: dict[str, int] = field(default_factory=dict)
     withdrawn: int = 0
     standing: bool = False
 
@@ -79,6 +81,10 @@ class RecordingLanes:
         """Note who was woken."""
         self.woken.update(destinations)
 
+    def expect(self, due: Mapping[str, int]) -> None:
+        """Note who was told when to look."""
+        self.expected.update(due)
+
 
 @dataclass
 class RecordingWatch:
@@ -89,6 +95,7 @@ class RecordingWatch:
     held: list[Settlement] = field(default_factory=list)
     fenced: list[Settlement] = field(default_factory=list)
     losses: Counter[str] = field(default_factory=Counter)
+    needless: Counter[str] = field(default_factory=Counter)
     drops: list[Settlement] = field(default_factory=list)
     outages: list[Exception] = field(default_factory=list)
     out: asyncio.Event = field(default_factory=asyncio.Event)
@@ -107,6 +114,10 @@ class RecordingWatch:
     def lost(self, counts: Mapping[str, int]) -> None:
         """See `Watch`."""
         self.losses.update(counts)
+
+    def superseded(self, counts: Mapping[str, int]) -> None:
+        """See `Watch`."""
+        self.needless.update(counts)
 
     def dropped(self, settlement: Settlement, error: Exception) -> None:
         """See `Watch`."""
@@ -143,10 +154,13 @@ class Bench:
         good: bool | None = None,
         number: int | None = None,
         choose: Callable[[Change | None], Choice] | None = None,
+        quiet: Quiet | None = None,
     ) -> Intake:
-        """An event for the destinations *to*."""
+        """An event for the destinations *to*, which all wait as *quiet* says."""
         n = next(_NUMBERS)
-        choice = Choice(routes=("all",) if to else (), destinations=to)
+        waits = {} if quiet is None else dict.fromkeys(to, quiet)
+        choice = Choice(routes=("all",) if to else (), destinations=to, quiet=waits)
+        status = None if good is None else "success" if good else "failed"
         event = Event(
             public_id=f"01K{n:023d}",
             source="circleci",
@@ -155,7 +169,9 @@ class Bench:
             received_at=self.clock.now(),
             body=body,
             headers=(("content-type", "application/json"),),
-            facts=Facts(type="workflow-completed", branch="main", pipeline_number=number),
+            facts=Facts(
+                type="workflow-completed", status=status, branch="main", pipeline_number=number
+            ),
         )
         return Intake(event=event, line=line, good=good, choose=choose or (lambda _: choice))
 

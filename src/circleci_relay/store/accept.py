@@ -8,9 +8,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from circleci_relay.circleci.payload import compare
-from circleci_relay.model import Accepted, Choice, Claim
-from circleci_relay.store.encode import facts_text, headers_text, names_text, text
+from circleci_relay.model import Accepted, Choice, Claim, History
+from circleci_relay.store.encode import (
+    digest,
+    facts_text,
+    headers_text,
+    history_text,
+    names_text,
+)
 from circleci_relay.store.unit import Again, Faulty
+from circleci_relay.store.waiting import Entry, wait
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -39,6 +46,7 @@ class _Standing:
     good: bool
     number: int | None
     since: Micros
+    streak: int  #: how many events in a row stood so
     last: Intake | None = None  #: the one that moved it in this transaction
 
 
@@ -49,15 +57,27 @@ class Taken:
     accepted: list[Accepted] = field(default_factory=list)  #: in the order given
     claims: list[Claim] = field(default_factory=list)  #: inserted leased
     waiting: set[str] = field(default_factory=set)  #: destinations given unleased ones
+    expected: Mapping[str, Micros] = field(default_factory=dict)  #: and when later ones are due
+
+
+@dataclass(slots=True, kw_only=True)
+class _Place:
+    """Where an event stands on its line."""
+
+    change: Change | None = None
+    history: History | None = None
+    late: bool = False  #: a later pipeline's outcome is known already
 
 
 @dataclass(slots=True)
 class _New:
     intake: Intake
     body_hash: bytes
-    change: Change | None
+    place: _Place
     choice: Choice
     key: int = 0
+    facts: str = ""
+    history: str | None = None
 
 
 def accept(
@@ -76,18 +96,20 @@ def accept(
     fresh: dict[Identity, _New] = {}
     for intake in intakes:
         event = intake.event
-        digest = hashlib.sha256(event.body).digest()
+        body_hash = hashlib.sha256(event.body).digest()
         identity = (event.source, event.id)
         seen = known.get(identity)
         if seen is None:
-            change = _change(intake, standings)
-            choice = _choose(intake, change)
-            known[identity] = _Known(event.public_id, digest)
-            fresh[identity] = _New(intake, digest, change, choice)
+            place = _place(intake, standings)
+            choice = _choose(intake, place.change)
+            known[identity] = _Known(event.public_id, body_hash)
+            fresh[identity] = _New(intake, body_hash, place, choice)
             unit.tally("events", event.source, "accepted")
-            taken.accepted.append(Accepted(event=event.public_id, change=change, choice=choice))
+            taken.accepted.append(
+                Accepted(event=event.public_id, change=place.change, choice=choice)
+            )
             continue
-        conflict = seen.body_hash != digest
+        conflict = seen.body_hash != body_hash
         counts = repeats.setdefault(identity, [0, 0])
         counts[0] += 1
         counts[1] += conflict
@@ -96,8 +118,9 @@ def accept(
     if fresh:
         # In the order of their names, so that two replicas never wait for each other.
         _add(unit, [fresh[identity] for identity in sorted(fresh)])
-        _deliver(unit, list(fresh.values()), offer, room, taken)
+        # Lines before what waits: that may be in another's hands, who waits for a line.
         _move_lines(unit, standings, fresh)
+        _deliver(unit, list(fresh.values()), offer, room, taken)
     if repeats:
         _note_duplicates(unit, repeats)
     return taken
@@ -120,41 +143,72 @@ def _find_events(unit: Unit, intakes: Sequence[Intake]) -> dict[Identity, _Known
 @functools.lru_cache(maxsize=4096)
 def line_key(line: Line) -> bytes:
     """What stands for *line* in its table."""
-    names = text([line.source, line.project, line.workflow, line.job, line.branch])
-    return hashlib.blake2b(names.encode(), digest_size=16).digest()
+    return digest([line.source, line.project, line.workflow, line.job, line.branch])
 
 
 def _find_lines(unit: Unit, intakes: Sequence[Intake]) -> dict[Line, _Standing]:
-    wanted = {
-        line_key(intake.line): intake.line
-        for intake in intakes
-        if intake.line is not None and intake.good is not None
-    }
+    wanted = {line_key(intake.line): intake.line for intake in intakes if intake.line is not None}
     if not wanted:
         return {}
     rows = unit.statements.find_lines.read(unit.connection, sorted(wanted))
-    return {wanted[key]: _Standing(bool(good), number, since) for key, good, number, since in rows}
+    return {
+        wanted[key]: _Standing(bool(good), number, since, streak)
+        for key, good, number, since, streak in rows
+    }
 
 
-def _change(intake: Intake, standings: dict[Line, _Standing]) -> Change | None:
+def _place(intake: Intake, standings: dict[Line, _Standing]) -> _Place:
     """Compare an event with its line, and move the line; a late one does neither."""
     line, good = intake.line, intake.good
-    if line is None or good is None:
-        return None
+    if line is None:
+        return _Place()
+    name = line_key(line).hex()
+    before = standings.get(line)
     number = intake.event.facts.pipeline_number
     if number is not None and not -_INT64 <= number < _INT64:
         number = None  # no column holds it
-    before = standings.get(line)
+    late = (
+        before is not None
+        and number is not None
+        and before.number is not None
+        and number < before.number
+    )
+    if good is None or late:
+        return _Place(history=_history(name, before), late=late)
+    at = intake.event.received_at
     if before is None:
-        standings[line] = _Standing(good, number, intake.event.received_at, intake)
-        return None
+        after = standings[line] = _Standing(good, number, at, 1, intake)
+        return _Place(history=_history(name, after))
     if number is None:
         number = before.number
-    elif before.number is not None and number < before.number:
-        return None
-    since = before.since if before.good == good else intake.event.received_at
-    standings[line] = _Standing(good, number, since, intake)
-    return compare(before.good, good)
+    turned = before.good != good
+    after = standings[line] = _Standing(
+        good,
+        number,
+        at if turned else before.since,
+        1 if turned else before.streak + 1,
+        intake,
+    )
+    return _Place(
+        change=compare(before.good, good),
+        history=_history(name, after, before if turned else None),
+    )
+
+
+def _history(line: str, now: _Standing | None, before: _Standing | None = None) -> History:
+    if now is None:
+        return History(line=line)
+    if before is None:
+        return History(line=line, good=now.good, since=now.since, streak=now.streak)
+    return History(
+        line=line,
+        good=now.good,
+        since=now.since,
+        streak=now.streak,
+        before_good=before.good,
+        before_since=before.since,
+        before_streak=before.streak,
+    )
 
 
 def _choose(intake: Intake, change: Change | None) -> Choice:
@@ -168,10 +222,13 @@ def _choose(intake: Intake, change: Change | None) -> Choice:
 def _add(unit: Unit, fresh: Sequence[_New]) -> None:
     events: list[Row] = []
     bodies: list[Row] = []
-    digest = unit.memory.digest
+    configuration = unit.memory.digest
     for key, new in zip(unit.memory.event_keys.take(unit, len(fresh)), fresh, strict=True):
         event, choice = new.intake.event, new.choice
         new.key = key
+        new.facts = facts_text(event.facts, new.place.change)
+        if new.place.history is not None:
+            new.history = history_text(new.place.history)
         events.append(
             (
                 key,
@@ -181,10 +238,11 @@ def _add(unit: Unit, fresh: Sequence[_New]) -> None:
                 event.type,
                 event.received_at,
                 new.body_hash,
-                facts_text(event.facts, new.change),
+                new.facts,
                 names_text(choice.routes),
                 len(choice.destinations),
-                digest,
+                configuration,
+                new.history,
             )
         )
         bodies.append((key, event.body, headers_text(event.headers)))
@@ -207,12 +265,16 @@ def _deliver(
         return
     keys = iter(memory.delivery_keys.take(unit, count))
     rows: list[Row] = []
+    waiting: list[Entry] = []
     named: set[str] = set()
     for new in fresh:
-        event = new.key
+        event, quiet = new.key, new.choice.quiet
         for destination in new.choice.destinations:
             key = next(keys)
             named.add(destination)
+            if destination in quiet:
+                waiting.append(_entry(new, key, destination))
+                continue
             aged_from = now - memory.stopped.get(destination, 0)
             if room.get(destination, 0) > 0:
                 room[destination] -= 1
@@ -226,6 +288,24 @@ def _deliver(
     if taken.claims:
         unit.reserve_lease(max(offer[claim.destination].lease for claim in taken.claims))
     unit.statements.add_deliveries.run(unit.connection, rows)
+    if waiting:
+        taken.expected = wait(unit, waiting)
+
+
+def _entry(new: _New, key: int, destination: str) -> Entry:
+    intake, history = new.intake, new.place.history
+    return Entry(
+        key=key,
+        event=new.key,
+        destination=destination,
+        quiet=new.choice.quiet[destination],
+        received_at=intake.event.received_at,
+        line=None if intake.line is None else line_key(intake.line),
+        good=intake.good,
+        late=new.place.late,
+        line_good=history.good if history else None,
+        broken_since=history.before_since if history and history.before_good is False else None,
+    )
 
 
 def _claim(
@@ -238,12 +318,15 @@ def _claim(
         destination=destination,
         attempt=1,
         event=event.public_id,
+        source=event.source,
         webhook_id=f"{event.public_id}-{destination}",
         body=event.body,
         headers=event.headers,
         received_at=event.received_at,
         aged_from=aged_from,
         lease_until=until,
+        facts=new.facts,
+        history=new.history,
     )
 
 
@@ -278,6 +361,7 @@ def _move_lines(
                 fresh[event.source, event.id].key,
                 standing.since,
                 unit.now,
+                standing.streak,
             )
         )
     if rows:

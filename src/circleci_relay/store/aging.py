@@ -23,6 +23,9 @@ _MOST_KEYS = 10_000
 _LINES: Micros = 90 * 24 * 3600 * SECOND
 """How long a branch's last outcome is kept at least, so that `change` can be told of the next."""
 
+_GATHERING: Micros = 24 * 3600 * SECOND
+"""Longer than anything is waited for; what is told later than that is told anew."""
+
 START: Cursor = (-(2**62), 0)
 
 
@@ -99,9 +102,10 @@ def _drop(unit: Unit, events: list[int], deliveries: list[int]) -> None:
 
 
 def _forget_charts(unit: Unit, before: Micros) -> None:
-    """At the end of a walk: rollups and configurations of a time no event is left of."""
+    """At the end of a walk: rollups and the like of a time no event is left of."""
     unit.connection.execute(unit.statements.drop_minutes, {"before": before // (60 * SECOND)})
     unit.connection.execute(unit.statements.drop_configs, {"before": before})
+    unit.connection.execute(unit.statements.drop_gatherings, {"before": unit.now - _GATHERING})
 
 
 def _forget_lines(unit: Unit, before: Micros, *, limit: int) -> None:

@@ -102,7 +102,9 @@ class Report:
     handed: list[Claim] = field(default_factory=list)  #: inserted leased, for the lanes
     orphans: list[Claim] = field(default_factory=list)  #: in hand, and nobody waits for them
     waiting: set[str] = field(default_factory=set)  #: destinations with unleased ones
+    expected: dict[str, Micros] = field(default_factory=dict)  #: and when later ones are due
     lost: Counter[str] = field(default_factory=Counter)
+    superseded: Counter[str] = field(default_factory=Counter)
     commits: list[tuple[float, int]] = field(default_factory=list)  #: seconds, items
     outage: Exception | None = None
     pressing: bool = False  #: the write-ahead log should not grow further
@@ -118,6 +120,9 @@ class Report:
         self.handed += other.handed
         self.orphans += other.orphans
         self.waiting |= other.waiting
+        for name, due in other.expected.items():
+            self.expected[name] = min(due, self.expected.get(name, due))
         self.lost += other.lost
+        self.superseded += other.superseded
         self.commits += other.commits
         self.outage = other.outage

@@ -17,6 +17,7 @@ from circleci_relay.store.schema import (
     deliveries,
     destinations,
     events,
+    gatherings,
     lines,
     minutes,
 )
@@ -29,7 +30,7 @@ Row = tuple[Any, ...]
 SMALL = (counters, destinations, configs)
 """Tables that are copied whole; `meta` too, but for what a database says of itself."""
 
-LARGE = (events, bodies, deliveries, attempts, lines, minutes)
+LARGE = (events, bodies, deliveries, attempts, lines, gatherings, minutes)
 
 _WEIGHT = 8 * 1024 * 1024  #: bytes of bodies or excerpts in one transaction, about
 _PAGE = 1_000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from circleci_relay.model import Facts
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from circleci_relay.model import Change
+    from circleci_relay.model import Change, History
 
 try:
     import orjson
@@ -21,6 +22,7 @@ try:
 except ImportError:  # the `fast` extra is not installed
     _FAST = False
 
+_JSON = {True: "true", False: "false"}
 _FACTS = tuple(field.name for field in dataclasses.fields(Facts) if field.name != "change")
 
 
@@ -51,12 +53,34 @@ parse: Callable[[str], Any] = _fast_parse if _FAST else json.loads
 """What `text` wrote."""
 
 
+def digest(names: list[str]) -> bytes:
+    """What stands for *names* in a key: the same whichever library writes the tables' JSON."""
+    written = json.dumps(names, ensure_ascii=False, separators=(",", ":"))
+    # A lone surrogate may stand in an id, which is taken from the payload as it is.
+    return hashlib.blake2b(written.encode(errors="surrogatepass"), digest_size=16).digest()
+
+
 def facts_text(facts: Facts, change: Change | None) -> str:
     """The facts that are not absent, with *change*, in the order of the record."""
     known = {name: value for name in _FACTS if (value := getattr(facts, name)) is not None}
     if change is not None:
         known["change"] = change.value
     return text(known)
+
+
+def history_text(history: History) -> str:
+    """What is known of the history, in the order of the record; written out, as it is hot."""
+    written = f'{{"line":"{history.line}"'
+    if history.good is not None:
+        written += (
+            f',"good":{_JSON[history.good]},"since":{history.since},"streak":{history.streak}'
+        )
+    if history.before_good is not None:
+        written += (
+            f',"before_good":{_JSON[history.before_good]},"before_since":{history.before_since}'
+            f',"before_streak":{history.before_streak}'
+        )
+    return written + "}"
 
 
 @functools.lru_cache(maxsize=1024)

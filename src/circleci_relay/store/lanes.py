@@ -39,6 +39,9 @@ class Lanes(Protocol):
     def wake(self, destinations: Iterable[str]) -> None:
         """These destinations have due deliveries that nobody holds."""
 
+    def expect(self, due: Mapping[str, Micros]) -> None:
+        """These destinations have deliveries that nobody holds, due at these times."""
+
 
 class Watch(Protocol):
     """Whoever counts and logs. Called on the event loop after a commit; none may raise."""
@@ -51,6 +54,9 @@ class Watch(Protocol):
 
     def lost(self, counts: Mapping[str, int]) -> None:
         """So many leases lapsed unsettled, by destination."""
+
+    def superseded(self, counts: Mapping[str, int]) -> None:
+        """So many deliveries became needless while they waited, by destination."""
 
     def dropped(self, settlement: Settlement, error: Exception) -> None:
         """An attempt could not be recorded by any means; its lease will lapse."""
@@ -72,6 +78,9 @@ class Unwatched:
         """See `Watch`."""
 
     def lost(self, counts: Mapping[str, int]) -> None:
+        """See `Watch`."""
+
+    def superseded(self, counts: Mapping[str, int]) -> None:
         """See `Watch`."""
 
     def dropped(self, settlement: Settlement, error: Exception) -> None:

@@ -13,10 +13,10 @@ from circleci_relay.store.schema import meta, metadata
 if TYPE_CHECKING:
     from circleci_relay.store.database import Database
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest migration this program knows; their names sort as they follow each other."""
 
-SCHEMA = 1
+SCHEMA = 2
 """Raised by each migration after which programs that know only lower numbers must not write."""
 
 

@@ -156,7 +156,9 @@ class Runner:
             released=done.released,
             orphans=[*done.handed, *_claimed(done)],
             waiting=done.waiting,
+            expected=done.expected,
             lost=done.lost,
+            superseded=done.superseded,
             commits=done.commits,
         )
         report.add(self.run(batch))
@@ -239,6 +241,7 @@ class Runner:
         report = half.report
         half.batch.room.update(half.room)
         report.lost = half.unit.lost
+        report.superseded = half.unit.superseded
         for then in (*half.unit.then, *half.steps_then):
             then()
         report.commits.append((self._clock.monotonic() - half.started, half.batch.size))
@@ -271,6 +274,7 @@ class Runner:
             report.done += zip(batch.accepts, taken.accepted, strict=True)
             report.handed = taken.claims
             report.waiting = taken.waiting
+            report.expected = dict(taken.expected)
 
     def _give_out(self, half: _Half) -> None:
         unit, batch, report = half.unit, half.batch, half.report

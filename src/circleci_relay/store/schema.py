@@ -61,6 +61,7 @@ events = sa.Table(
     sa.Column("first_duplicate_at", Big),
     sa.Column("last_duplicate_at", Big),
     sa.Column("conflicts", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("history", sa.Text),
     sa.UniqueConstraint("source", "id"),
 )
 sa.Index("ix_events_received_at", events.c.received_at, events.c.key)
@@ -106,6 +107,10 @@ deliveries = sa.Table(
     sa.Column("last_result", sa.Text),
     sa.Column("last_status", sa.Integer),
     sa.Column("last_error", sa.Text),
+    #: Of one that is told unless its line turns good meanwhile: the line's key.
+    sa.Column("line", sa.LargeBinary),
+    #: Of those told together: the key of the one that is due for them all, its own included.
+    sa.Column("leader", Big),
 )
 _pending = sa.text("state = 'pending'")
 # created_at rides along so that counting a backlog and its oldest reads the index alone.
@@ -126,6 +131,16 @@ sa.Index(
     postgresql_where=_dead,
 )
 sa.Index("ix_deliveries_event", deliveries.c.event)
+_held = sa.text("line IS NOT NULL")
+sa.Index("ix_deliveries_line", deliveries.c.line, sqlite_where=_held, postgresql_where=_held)
+_together = sa.text("leader IS NOT NULL")
+sa.Index(
+    "ix_deliveries_leader",
+    deliveries.c.leader,
+    deliveries.c.key,
+    sqlite_where=_together,
+    postgresql_where=_together,
+)
 
 attempts = sa.Table(
     "attempts",
@@ -156,8 +171,23 @@ lines = sa.Table(
     sa.Column("event", Big, nullable=False),
     sa.Column("since", Big, nullable=False),
     sa.Column("updated_at", Big, nullable=False),
+    sa.Column("streak", sa.Integer, nullable=False, server_default="1"),
     sqlite_with_rowid=False,
 )
+
+#: What a destination is told once, or together, and the delivery that waits for it.
+gatherings = sa.Table(
+    "gatherings",
+    metadata,
+    # A digest of the destination and of what the events have in common.
+    sa.Column("key", sa.LargeBinary, primary_key=True),
+    sa.Column("delivery", Big, nullable=False),
+    sa.Column("count", sa.Integer, nullable=False),
+    sa.Column("rank", sa.Integer, nullable=False),
+    sa.Column("updated_at", Big, nullable=False),
+    sqlite_with_rowid=False,
+)
+sa.Index("ix_gatherings_updated_at", gatherings.c.updated_at)
 
 destinations = sa.Table(
     "destinations",

@@ -42,8 +42,27 @@ def settle(unit: Unit, settlements: Sequence[Settlement]) -> list[Settlement]:
         outcome, name, state = each.outcome, each.claim.destination, each.decision.state
         unit.tally("attempts", name, str(outcome.result), spent=outcome.duration)
         if state is not State.PENDING and id(each) not in gone:
-            unit.tally("deliveries", name, str(state))
+            unit.tally("deliveries", name, str(state), count=1 + _settle_others(unit, each))
     return fenced
+
+
+def _settle_others(unit: Unit, each: Settlement) -> int:
+    """End what was told together with *each*; how many those are."""
+    if each.claim.group is None:
+        return 0
+    state, _, at, why, result, status, error, *_ = _move(each, unit.now)
+    return unit.connection.execute(
+        unit.statements.settle_others,
+        {
+            "led": each.claim.delivery,
+            "to": state,
+            "why": why,
+            "at": at,
+            "result": result,
+            "status": status,
+            "error": error,
+        },
+    ).rowcount
 
 
 def _place(each: Settlement) -> tuple[int, int]:

@@ -89,6 +89,16 @@ def expedite(unit: Unit, destination: str, *, limit: int) -> int:
     ).rowcount
 
 
+def unlead(unit: Unit) -> int:
+    """Make due on their own those whose leader was ended without them; how many."""
+    return sum(
+        unit.connection.execute(
+            unit.statements.unlead, {"whose": row.name, "now": unit.now}
+        ).rowcount
+        for row in unit.connection.execute(unit.statements.all_destinations).all()
+    )
+
+
 def clamp(unit: Unit, *, ahead: Micros, limit: int) -> int:
     """Bring back up to *limit* deliveries a destination that are due further ahead than *ahead*."""
     return sum(

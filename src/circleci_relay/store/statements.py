@@ -11,12 +11,12 @@ row took more than half of the writer's processor time, and the event loop's wit
 
 from __future__ import annotations
 
-from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from circleci_relay.store.query import Hot, HotAnyOf, upsert
 from circleci_relay.store.schema import (
     DEAD,
     PENDING,
@@ -31,9 +31,10 @@ from circleci_relay.store.schema import (
     meta,
     minutes,
 )
+from circleci_relay.store.waiting_statements import WaitingStatements
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     Insert = Callable[[sa.Table], Any]
 
@@ -41,63 +42,7 @@ d = deliveries.c
 param = sa.bindparam
 
 
-class Hot:
-    """A statement for the hot path: its parameters are tuples in the order of its names."""
-
-    def __init__(self, dialect: sa.Dialect, statement: Any, names: str) -> None:
-        wanted = names.split()
-        compiled = statement.compile(dialect=dialect, column_keys=wanted)
-        taken = compiled.positiontup
-        if taken[: len(wanted)] != wanted:
-            raise AssertionError(f"{compiled} takes {taken}, not {names}")
-        self._text = str(compiled)
-        # Such as SQLite's OFFSET, which the compiler adds behind every LIMIT.
-        self._rest = tuple(compiled.params[name] for name in taken[len(wanted) :])
-
-    def run(self, connection: sa.Connection, rows: list[tuple[Any, ...]]) -> int:
-        """Run it for each of *rows*; how many rows of the table were touched in all."""
-        with closing(connection.connection.cursor()) as cursor:
-            cursor.executemany(self._text, rows)
-            return cursor.rowcount
-
-    def read(self, connection: sa.Connection, row: tuple[Any, ...]) -> list[tuple[Any, ...]]:
-        """Run it once, for *row*; all that it finds, as the driver gives it."""
-        with closing(connection.connection.cursor()) as cursor:
-            cursor.execute(self._text, row + self._rest)
-            return list(cursor.fetchall())
-
-
-class HotAnyOf:
-    """A hot query for rows that match any of several values, which come last."""
-
-    def __init__(
-        self,
-        dialect: sa.Dialect,
-        query: Callable[[list[sa.BindParameter[Any]]], Any],
-        names: str = "",
-    ) -> None:
-        self._dialect = dialect
-        self._query = query
-        self._names = names
-        self._sized: dict[int, Hot] = {}
-
-    def read(
-        self, connection: sa.Connection, values: Sequence[Any], *before: Any
-    ) -> list[tuple[Any, ...]]:
-        """All that it finds for any of *values*, of which there is at least one."""
-        # Made up to a power of two with the last one, so that few texts are compiled.
-        size = 1 << (len(values) - 1).bit_length()
-        hot = self._sized.get(size) or self._sized.setdefault(size, self._of(size))
-        fill = (values[-1],) * (size - len(values))
-        return hot.read(connection, (*before, *values, *fill))
-
-    def _of(self, size: int) -> Hot:
-        names = [f"any_{number}" for number in range(size)]
-        query = self._query([param(name) for name in names])
-        return Hot(self._dialect, query, " ".join((self._names, *names)))
-
-
-class Statements:
+class Statements(WaitingStatements):
     """
     All statements for one dialect, whose parameters must be positional.
 
@@ -110,6 +55,7 @@ class Statements:
         self._intake(insert)
         self._deliveries(insert)
         self._claims()
+        self._waiting(insert)
         self._upkeep(insert)
 
     def _hot(self, statement: Any, names: str) -> Hot:
@@ -134,7 +80,7 @@ class Statements:
         self.add_events = self._hot(
             insert(events).on_conflict_do_nothing(index_elements=["source", "id"]),
             "key public_id source id type received_at body_hash facts routes deliveries"
-            " config_digest",
+            " config_digest history",
         )
         self.add_bodies = self._hot(sa.insert(bodies), "event body headers")
         self.add_deliveries = self._hot(
@@ -154,7 +100,13 @@ class Statements:
         self.find_lines = HotAnyOf(
             self._dialect,
             lambda keys: (
-                sa.select(lines.c.key, lines.c.good, lines.c.pipeline_number, lines.c.since)
+                sa.select(
+                    lines.c.key,
+                    lines.c.good,
+                    lines.c.pipeline_number,
+                    lines.c.since,
+                    lines.c.streak,
+                )
                 .where(lines.c.key.in_(keys))
                 .order_by(lines.c.key)
                 .with_for_update()
@@ -162,13 +114,14 @@ class Statements:
         )
         self.put_lines = self._hot(
             # Two replicas that both began a line do not see each other's row before.
-            _upsert(insert(lines), lines, where=_not_older),
-            "key source project workflow job branch good pipeline_number event since updated_at",
+            upsert(insert(lines), lines, where=_not_older),
+            "key source project workflow job branch good pipeline_number event since updated_at"
+            " streak",
         )
 
     def _deliveries(self, insert: Insert) -> None:
         self.put_attempts = self._hot(
-            _upsert(insert(attempts), attempts),
+            upsert(insert(attempts), attempts),
             "delivery number started_at duration result status error excerpt",
         )
         self.put_lost = insert(attempts).on_conflict_do_nothing(
@@ -205,9 +158,14 @@ class Statements:
                 d.aged_from,
                 d.webhook_id,
                 events.c.public_id,
+                events.c.source,
                 events.c.received_at,
                 bodies.c.body,
                 bodies.c.headers,
+                events.c.facts,
+                events.c.history,
+                d.line,
+                d.leader,
             )
             .join(events, events.c.key == d.event)
             .join(bodies, bodies.c.event == d.event)
@@ -234,9 +192,10 @@ class Statements:
             .where(*at, d.due_at > param("now"), d.due_at <= param("until"), d.token.is_not(None))
             .values(due_at=param("now"))
         )
+        # What was never attempted waits for something else than a breaker.
         later = (
             sa.select(d.key)
-            .where(*at, d.due_at > param("now"), d.token.is_(None))
+            .where(*at, d.due_at > param("now"), d.token.is_(None), d.attempts > 0)
             .order_by(d.due_at)
             .limit(param("limit"))
         )
@@ -255,10 +214,10 @@ class Statements:
 
     def _upkeep(self, insert: Insert) -> None:
         put_meta = insert(meta)
-        self.put_meta = _upsert(put_meta, meta)
+        self.put_meta = upsert(put_meta, meta)
         self.get_meta = sa.select(meta.c.value).where(meta.c.name == param("name"))
         self.drop_meta = sa.delete(meta).where(meta.c.name == param("name"))
-        self.put_destinations = _upsert(insert(destinations), destinations)
+        self.put_destinations = upsert(insert(destinations), destinations)
         self.add_destinations = insert(destinations).on_conflict_do_nothing()
         self.all_destinations = sa.select(
             destinations.c.name, destinations.c.removed_at, destinations.c.stopped
@@ -350,17 +309,6 @@ _MADE: dict[str, Statements] = {}
 def statements_for(dialect: sa.Dialect) -> Statements:
     """All statements for *dialect*; compiling them takes longer than opening a database."""
     return _MADE.get(dialect.name) or _MADE.setdefault(dialect.name, Statements(dialect))
-
-
-def _upsert(insert: Any, table: sa.Table, *, where: Callable[[Any], Any] = lambda _: None) -> Any:
-    """Replace what is not the key, *where* that holds of what would replace it."""
-    key = [column.name for column in table.primary_key]
-    rest = [column.name for column in table.columns if column.name not in key]
-    return insert.on_conflict_do_update(
-        index_elements=key,
-        set_={name: insert.excluded[name] for name in rest},
-        where=where(insert.excluded),
-    )
 
 
 def _not_older(new: Any) -> sa.ColumnElement[bool]:

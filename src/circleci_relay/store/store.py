@@ -53,6 +53,10 @@ class Store:
     settling or releasing under another changes nothing. A lease that lapses makes the
     delivery due again, and its attempt is recorded as lost when it is claimed next.
 
+    A delivery may also wait before its first attempt (`Quiet`): held, told once, or told
+    together with others under the claim of one of them, its leader. What turns out needless
+    meanwhile ends as cancelled; until it is claimed all of that may change.
+
     Hot writes from all callers are committed in groups by `run`, which must be running
     for anything but the reads to return. While the database takes no writes (`available`
     is cleared) what someone waits for raises `StoreUnavailable` at once; settlements and
@@ -352,6 +356,14 @@ class Store:
         return await self._do(
             lambda unit: aging.age_out(unit, keep=keep, cursor=cursor, limit=limit)
         )
+
+    async def unlead(self) -> int:
+        """
+        Make due on their own those whose leader was ended without them; how many.
+
+        What is told together is due as one delivery, the leader; it may expire by itself.
+        """
+        return await self._do(standing.unlead)
 
     async def clamp(self, *, ahead: Micros, limit: int) -> int:
         """Bring back up to *limit* deliveries a destination that are due beyond *ahead*."""

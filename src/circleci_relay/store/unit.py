@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from circleci_relay.model import SECOND
+from circleci_relay.model import SECOND, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -145,6 +145,7 @@ class Unit:
     careful: bool = False  #: the second run: look row by row
     charts_now: bool = False  #: write the counts for the charts even if it is not time
     lost: Counter[str] = field(default_factory=Counter)
+    superseded: Counter[str] = field(default_factory=Counter)  #: needless, by destination
     longest: Micros = 0  #: the longest lease put on record here
     then: list[Callable[[], None]] = field(default_factory=list)  #: once it is committed
     _tally: defaultdict[Minute, list[int]] = field(
@@ -156,6 +157,11 @@ class Unit:
         entry = self._tally[self.now // _MINUTE, kind, name, result]
         entry[0] += count
         entry[1] += spent
+
+    def supersede(self, destination: str) -> None:
+        """Count a delivery of *destination* that has become needless."""
+        self.superseded[destination] += 1
+        self.tally("deliveries", destination, State.CANCELLED.value)
 
     def reserve_lease(self, lease: Micros) -> None:
         """Put the longest lease ever given on record before one that long is given."""

@@ -287,6 +287,8 @@ class Writer:
             self.release(report.orphans)
         if report.waiting:
             self._lanes.wake(report.waiting)
+        if report.expected:
+            self._lanes.expect(report.expected)
         self._tell(report)
 
     def _resolve(self, item: Waiting, value: Any) -> None:
@@ -320,6 +322,8 @@ class Writer:
             self._watch.settled(report.held, report.fenced)
         if report.lost:
             self._watch.lost(report.lost)
+        if report.superseded:
+            self._watch.superseded(report.superseded)
         for settlement, error in report.dropped:
             self._watch.dropped(settlement, error)
 

@@ -1,0 +1,117 @@
+"""The statements of deliveries that wait for what may make them needless; see `waiting`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from circleci_relay.store.query import upsert
+from circleci_relay.store.schema import PENDING, bodies, deliveries, events, gatherings, lines
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Insert = Callable[[sa.Table], Any]
+
+d = deliveries.c
+param = sa.bindparam
+
+
+class WaitingStatements:
+    """A part of `Statements`."""
+
+    def _waiting(self, insert: Insert) -> None:
+        """Deliveries that wait for what may make them needless; see `waiting`."""
+        g = gatherings.c
+        #: One that nobody has begun to tell, and that may still be changed.
+        untold = (d.state == PENDING, d.attempts == 0, d.token.is_(None))
+        keys: sa.BindParameter[list[int]] = param("keys", expanding=True)
+        line_keys: sa.BindParameter[list[bytes]] = param("line_keys", expanding=True)
+        gathering_keys: sa.BindParameter[list[bytes]] = param("gathering_keys", expanding=True)
+        self.add_waiting = sa.insert(deliveries)
+        self.begin_gatherings = insert(gatherings).on_conflict_do_nothing(index_elements=["key"])
+        self.find_gatherings = (
+            sa.select(g.key, g.delivery, g.count, g.rank)
+            .where(g.key.in_(gathering_keys))
+            .order_by(g.key)
+            .with_for_update()
+        )
+        self.put_gatherings = upsert(insert(gatherings), gatherings)
+        self.find_untold = (
+            sa.select(d.key).where(d.key.in_(keys), *untold).order_by(d.key).with_for_update()
+        )
+        self.find_held = (
+            sa.select(d.key, d.destination, d.line, d.state, d.attempts, events.c.received_at)
+            .join(events, events.c.key == d.event)
+            .where(
+                d.line.in_(line_keys), sa.or_(d.state == PENDING, d.created_at >= param("since"))
+            )
+            .order_by(d.key)
+        )
+        self.supersede = (
+            sa.update(deliveries)
+            .where(d.key == param("held"), d.state == PENDING)
+            .values(
+                state="cancelled",
+                reason="superseded",
+                settled_at=param("now"),
+                due_at=sa.null(),
+                token=sa.null(),
+            )
+        )
+        self.whose = sa.select(d.key, d.destination).where(d.key.in_(keys))
+        self.hurry = (
+            sa.update(deliveries).where(d.key == param("held"), *untold).values(due_at=param("now"))
+        )
+        self.standing_of = sa.select(
+            lines.c.key, lines.c.good, lines.c.since, lines.c.streak
+        ).where(lines.c.key.in_(line_keys))
+        self.find_others = (
+            sa.select(
+                d.leader,
+                d.key,
+                events.c.public_id,
+                events.c.source,
+                bodies.c.body,
+                events.c.received_at,
+                events.c.facts,
+                events.c.history,
+            )
+            .join(events, events.c.key == d.event)
+            .join(bodies, bodies.c.event == d.event)
+            .where(d.leader.in_(keys), d.leader != d.key, d.state == PENDING)
+            # Each replica has keys of its own: they do not tell in which order events came.
+            .order_by(d.leader, events.c.received_at, d.key)
+        )
+        self.weigh_others = (
+            sa.select(d.leader, sa.func.sum(sa.func.length(bodies.c.body)).label("bytes"))
+            .join(bodies, bodies.c.event == d.event)
+            .where(d.leader.in_(keys), d.leader != d.key, d.state == PENDING)
+            .group_by(d.leader)
+        )
+        self.settle_others = (
+            sa.update(deliveries)
+            .where(d.leader == param("led"), d.key != param("led"), d.state == PENDING)
+            .values(
+                state=param("to"),
+                reason=param("why"),
+                settled_at=param("at"),
+                last_result=param("result"),
+                last_status=param("status"),
+                last_error=param("error"),
+            )
+        )
+        leading = deliveries.alias()
+        #: Those whose leader was ended without them, as age-out may: due on their own.
+        self.unlead = (
+            sa.update(deliveries)
+            .where(
+                d.destination == param("whose"),
+                d.state == PENDING,
+                d.due_at.is_(None),
+                ~sa.exists().where(leading.c.key == d.leader, leading.c.state == PENDING),
+            )
+            .values(due_at=param("now"), leader=sa.null())
+        )
+        self.drop_gatherings = sa.delete(gatherings).where(g.updated_at < param("before"))
