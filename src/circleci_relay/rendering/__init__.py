@@ -1,0 +1,1 @@
+"""How a message is made of an event: templates in a sandbox, presets, recipes."""
