@@ -12,7 +12,13 @@ HERE = Path(__file__).parent
 @pytest.fixture
 def corpus_env() -> dict[str, str]:
     """What the corpus's variables hold."""
-    return {"SECRET": "corpus-secret", "EMPTY": ""}
+    return {
+        "SECRET": "corpus-secret",
+        "EMPTY": "",
+        "MARKS": "{{ payload }}",
+        "OPENING": "{",
+        "CLOSING": '" }} x',
+    }
 
 
 @pytest.fixture(params=["bad", "good", "warned"])

@@ -7,6 +7,7 @@ them in `expected`, as has what cannot begin with a comment, in NAME.expect.
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -123,6 +124,41 @@ def test_words_are_taken_as_written(good: dict[str, Loaded]) -> None:
     assert headers["x-time"] == "12:30:45"
     assert config.sources["no"].secrets[0].value == b"0123"
     assert list(config.sources) == ["no", "on"]
+
+
+def test_plain_scalars_of_a_template_are_json(good: dict[str, Loaded]) -> None:
+    """As in YAML 1.2: `no` is text and 007 has quotes; what a variable held is text."""
+    body = good["bodies.yaml"].config.destinations["typed"].body
+    assert body is not None
+    written = json.loads(body.written)
+    assert written["no"] == "no"
+    assert written["on"] == ["on", "off", "yes", None, None, "", None]
+    assert written["flags"] == [True, True, "true", False, False]
+    assert written["numbers"] == [1, -7, 3, 0, (1 << 63) - 1]
+    assert [type(each) for each in written["floats"]] == [float] * 6
+    assert written["quoted"] == ["1", "1.5", "null", "007", "5"]
+    assert written["words"][3:] == ["1_000", "0x1F", "-", "v1"]
+    assert (written["variable"], written["number-from-a-variable"]) == ("corpus-secret", "5")
+
+
+def test_presets_fill_in_their_urls(good: dict[str, Loaded]) -> None:
+    """Of constant options the URL is constant, too; a key of digits stays what it is."""
+    config = good["presets.yaml"].config
+    assert config.destinations["pager"].display == "https://events.eu.pagerduty.com"
+    intake = config.destinations["intake"]
+    assert intake.url.get_secret_value().endswith("dd-api-key=1234567890")
+    assert intake.recipe is None
+    assert config.destinations["pager"].retry.max_age == 3600.0
+    assert config.destinations["chat"].rate_limit is None
+
+
+def test_queues_have_their_settings(good: dict[str, Loaded]) -> None:
+    """Each by its URL's scheme, over the defaults of its kind."""
+    found = good["queues.yaml"].config.destinations
+    sections = ["amqp", "amqp", "nats", "redis", "sqs", "sns", "kafka"]
+    assert [each.section for each in found.values()] == sections
+    assert found["rabbit"].addresses == {"routing_key": "{{ project }}.{{ type }}"}
+    assert found["log"].display == "kafka+tls://kafka-1.example.com:9093,kafka-2.example.com"
 
 
 def test_defaults_merge_and_null_takes_away(good: dict[str, Loaded]) -> None:

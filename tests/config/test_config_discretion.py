@@ -31,6 +31,8 @@ SECRETS = {
 SOURCE = "sources: {a: {path: /a, secrets: [made-up-for-tests]}}\n"
 DESTINATION = "destinations: {d: {url: 'https://d.example.com/', %s}}\n"
 ROUTE = "routes: {r: {to: d%s}}\n"
+URL = SOURCE + "destinations: {d: {url: '%s'}}\n" + ROUTE % ""
+QUEUE = SOURCE + "destinations: {d: {url: 'amqp://rabbit.example.com', amqp: {%s}}}\n" + ROUTE % ""
 
 
 def destination(settings: str) -> str:
@@ -119,6 +121,58 @@ MISPLACED = {
     "change": match("{change: 'SECRET'}"),
     "branch": match("{branch: 'refs/heads/SECRET'}"),
     "source": match("{source: 'SECRET'}"),
+    "label to match": match("{labels: {'SECRET': [[x]]}}"),
+    "label to match that no project has": match("{labels: {'SECRET': x}}"),
+    "pattern of a label": match("{labels: {team: '/SECRET(/'}}"),
+    "body": destination("body: 'SECRET'"),
+    "body in a list": destination("body: ['SECRET']"),
+    "body's key": destination("body: {'SECRET': x}"),
+    "key beside a text": destination("body: {text: x, 'SECRET': y}"),
+    "content type": destination("body: {text: x, content_type: 'SECRET'}"),
+    "preset": destination("body: {preset: 'SECRET'}"),
+    "preset's option": destination("body: {preset: slack, 'SECRET': x}"),
+    "value of an option": destination(
+        "body: {preset: pagerduty, routing_key: x, region: 'SECRET'}"
+    ),
+    "template of an option": destination("body: {preset: slack, title: '{{ SECRET }}'}"),
+    "name in a template": destination("body: {template: {x: '{{ SECRET }}'}}"),
+    "key in a template": destination("body: {template: {x: '{{ event[\"SECRET\"] }}'}}"),
+    "filter in a template": destination("body: {template: {x: '{{ title | SECRET }}'}}"),
+    "argument in a template": destination("body: {template: {x: '{{ 1 | date(\"SECRET\", 1) }}'}}"),
+    "text of a template": destination("body: {template: {x: 'SECRET {{ title'}}"),
+    "text in a broken expression": destination("body: {text: '{{ \"SECRET\" title }}'}"),
+    "key of a template": destination("body: {template: {'SECRET': '{{ titel }}'}}"),
+    "structural key of a template": destination("body: {template: [{$if: 'SECRET', x: y}]}"),
+    "name of an item": destination(
+        "body: {template: [{$each: '{{ events }}', $as: 'SECRET!', x: y}]}"
+    ),
+    "field of a form": destination("body: {form: {'SECRET': [x]}}"),
+    "name in a form": destination("body: {form: {x: '{{ SECRET }}'}}"),
+    "name in a header": destination("headers: {x-key: '{{ SECRET }}'}"),
+    "header beside an expression": destination("headers: {x-key: 'SECRET {{ titel }}'}"),
+    "option in a header": destination("headers: {x-key: '{{ options[\"SECRET\"] }}'}"),
+    "broken header": destination('headers: {x-key: "SECRET {{ title }}\\n"}'),
+    "URL's path beside an expression": URL % "https://d.example.com/SECRET/{{ titel }}",
+    "URL's user beside an expression": URL % "https://user:SECRET@d.example.com/{{ title }}",
+    "URL's host of an event": URL % "https://{{ title }}.example.com/SECRET",
+    "name in a URL": URL % "https://d.example.com/{{ SECRET }}",
+    "option in a URL": URL % "https://d.example.com/{{ options.SECRET }}",
+    "URL of no kind": URL % "xSECRET://d.example.com",
+    "queue's password": URL % "amqp://user:SECRET@rabbit.example.com:x/",
+    "queue's template": QUEUE % "routing_key: '{{ SECRET }}'",
+    "queue's unknown key": QUEUE % "'SECRET': x",
+    "another queue's section": QUEUE % "exchange: x}, nats: {subject: 'SECRET'",
+    "group": destination("body: slack, group: {by: 'SECRET'}"),
+    "label to group by": destination("body: slack, group: {by: 'labels.SECRET'}"),
+    "once_per": destination("once_per: 'SECRET'"),
+    "hold": SOURCE + DESTINATION % "" + ROUTE % ", hold: 'SECRET'",
+    "otherwise": SOURCE + DESTINATION % "" + ROUTE % ", otherwise: 'SECRET'",
+    "project's labels": "projects: {'SECRET': x}\n" + destination(""),
+    "project without labels": "projects: {a: {'SECRET'}}\n" + destination(""),
+    "project's pattern": "projects: {'/SECRET(/': {a: b}}\n" + destination(""),
+    "project's glob": "projects: {'SECRET*\\': {a: b}}\n" + destination(""),
+    "label's name": "projects: {a: {'SECRET+': x}}\n" + destination(""),
+    "label's value": "projects: {a: {b: ['SECRET'], c: \"SECRET\\n\"}}\n" + destination(""),
     "whole file": "SECRET\n",
     "line of its own": "sources:\n  a: {path: /a, secrets: [x]}\nSECRET\n",
 }
@@ -170,6 +224,24 @@ FILLED_IN = {
     "branch": match("{branch: 'refs/heads/${env:X}'}"),
     "regular expression": match("{branch: '/${env:X}(/'}"),
     "glob": match(r"{branch: '*${env:X}\'}"),
+    "preset": destination("body: '${env:X}'"),
+    "value of an option": destination(
+        "body: {preset: pagerduty, routing_key: x, region: '${env:X}'}"
+    ),
+    "template of an option": destination("body: {preset: slack, title: '{{ ${env:X} }}'}"),
+    "name in a template": destination("body: {template: {x: '{{ ${env:X} }}'}}"),
+    "field in a template": destination("body: {template: {x: '{{ event.${env:X} }}'}}"),
+    "name in a text": destination("body: {text: '{{ ${env:X} + }}'}"),
+    "name in a form": destination("body: {form: {x: '{{ ${env:X} }}'}}"),
+    "content type": destination("body: {text: x, content_type: '${env:X}'}"),
+    "name in a header": destination("headers: {x-key: '{{ ${env:X} }}'}"),
+    "option in a header": destination("headers: {x-key: '{{ options[\"${env:X}\"] }}'}"),
+    "name in a URL": URL % "https://d.example.com/{{ ${env:X} }}",
+    "queue's template": QUEUE % "routing_key: '{{ ${env:X} }}'",
+    "group": destination("body: slack, group: {by: '${env:X}'}"),
+    "once_per": destination("once_per: '${env:X}'"),
+    "hold": SOURCE + DESTINATION % "" + ROUTE % ", hold: '${env:X}'",
+    "label": "projects: {a: {b: '${env:X}'}}\n" + destination("group: {by: 'labels.${env:X}'}"),
     "file": destination("timeout: '${file:value}'"),
     "default": destination("timeout: '${env:UNSET:-swordfish}'"),
 }

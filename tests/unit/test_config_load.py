@@ -307,7 +307,7 @@ def test_the_example_loads_and_has_every_key() -> None:
 
 def test_the_example_loads_with_everything_switched_on(tmp_path: Path) -> None:
     """What is off in the example is right too."""
-    text = re.sub(r"(?m)^(\s*)#(?=\S|  \S)", r"\1", (ROOT / "relay.yaml.example").read_text())
+    text = re.sub(r"(?m)^(\s*)#(?=\S|(?:  )+\S)", r"\1", (ROOT / "relay.yaml.example").read_text())
     path = tmp_path / "relay.yaml"
     # The first line is a comment for editors, and stays one.
     path.write_text(f"#{text}")
@@ -317,3 +317,7 @@ def test_the_example_loads_with_everything_switched_on(tmp_path: Path) -> None:
     assert set(config.sources) == {"circleci", "projects", "more-projects", "anyone"}
     assert config.destinations["warehouse"].sign is not None
     assert config.destinations["warehouse"].tls is not None
+    sections = {each.section for each in config.destinations.values()}
+    assert sections == {None, "amqp", "nats", "redis", "sqs", "sns", "kafka"}
+    assert config.destinations["own"].body is not None
+    assert config.destinations["own"].body.content_type == "application/vnd.example+json"

@@ -6,7 +6,7 @@ import ssl
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from circleci_relay.config import values
+from circleci_relay.config import destination_check, values
 from circleci_relay.config.discretion import Unsaid, sayable
 from circleci_relay.config.faults import near
 from circleci_relay.config.fields import UNKNOWN_PATH
@@ -37,6 +37,7 @@ class Draft:
     server: Server | None
     store: StoreSettings | None
     sources: dict[str, Source]
+    projects: dict[str, dict[str, str]]
     destinations: dict[str, Destination]
     routes: dict[str, RouteSettings]
 
@@ -56,6 +57,7 @@ def faults(draft: Draft, reader: Reader) -> Iterator[Fault]:
     yield from _server(draft)
     yield from _sources(draft)
     yield from _destinations(draft)
+    yield from destination_check.faults(draft, reader)
     yield from _certificates(draft, reader)
     if reader.whole:
         # With a file missing, what it would have held cannot be told from a mistake.

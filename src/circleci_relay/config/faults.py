@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from circleci_relay.model import Fault
 
-RESERVED = {"body": "is not available in this version; the original bytes are sent. Take it out"}
-
 
 def near(word: str, known: Iterable[str]) -> str:
     """The known word that *word* was meant to be, as the end of a message; or nothing."""
@@ -31,8 +29,6 @@ def near(word: str, known: Iterable[str]) -> str:
 def unknown_key(spot: Spot, key: str, known: Iterable[str]) -> Fault:
     """A key that nothing reads."""
     known = list(known)
-    if key in RESERVED:
-        return spot.fault(RESERVED[key])
     hint = near(key, known) or f"; the keys here are {', '.join(known)}"
     return spot.fault(f"unknown key{hint}")
 

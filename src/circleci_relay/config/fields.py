@@ -7,7 +7,6 @@ file is absent and need not be there (`check --no-secrets`), a stand-in takes it
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -90,7 +89,7 @@ def _numeric(kind_: str, **limits: float) -> dict[str, Any]:
 
 
 # Scalars are taken as written, so an unquoted number or truth value is text too.
-_AS_WRITTEN: dict[str, Any] = {"type": ["string", "number", "boolean", "null"]}
+AS_WRITTEN: dict[str, Any] = {"type": ["string", "number", "boolean", "null"]}
 RATE = r"\d{1,9}(\.\d{1,6})?/(s|m|h)"
 _DURATION = r"\d{1,12}(\.\d{1,6})?(ms|s|m|h|d)"
 
@@ -150,7 +149,8 @@ def choice(*allowed: str) -> Reads:
 
     def parse(text: str) -> str:
         if text not in allowed:
-            raise ValueError(f"{shown(text)} is none of {', '.join(allowed)}")
+            rest = "is none of" if len(allowed) > 1 else "is not known here; wanted"
+            raise ValueError(f"{shown(text)} {rest} {', '.join(allowed)}")
         return text
 
     return Reads(
@@ -221,57 +221,16 @@ WebUrl = Annotated[
 ]
 
 
-class SecretUrl(SecretStr):
-    """A URL whose path and query are nobody's business."""
-
-    @property
-    def display(self) -> str:
-        """Scheme, host and port: what may be shown."""
-        return values.origin(self.get_secret_value())
-
-
-def _secretly(parse: Callable[[str], str], made: type[SecretStr]) -> Callable[[str], SecretStr]:
+def secretly(parse: Callable[[str], str], made: type[SecretStr]) -> Callable[[str], SecretStr]:
+    """*parse*, what it returns kept from being shown."""
     return lambda text: made(parse(text))
 
-
-DestinationUrl = Annotated[
-    SecretUrl,
-    Reads(
-        discreet=True,
-        parse=_secretly(values.web_url, SecretUrl),
-        wanted="an http or https URL",
-        standin=SecretUrl("https://unknown.invalid/"),
-        schema=_URL_SCHEMA,
-    ),
-]
-
-ProxyUrl = Annotated[
-    SecretUrl,
-    Reads(
-        discreet=True,
-        parse=_secretly(values.proxy_url, SecretUrl),
-        wanted="a proxy such as http://proxy:3128",
-        standin=SecretUrl("http://unknown.invalid"),
-        schema={"type": "string", "pattern": f"^(https?://[^/?#]+/?|.*{REFERENCE}.*)$"},
-    ),
-]
-
-HeaderValue = Annotated[
-    SecretStr,
-    Reads(
-        discreet=True,
-        parse=_secretly(values.header_value, SecretStr),
-        wanted="the header's text",
-        standin=SecretStr("unknown"),
-        schema=_AS_WRITTEN,
-    ),
-]
 
 Token = Annotated[
     SecretStr,
     Reads(
         discreet=True,
-        parse=_secretly(values.token, SecretStr),
+        parse=secretly(values.token, SecretStr),
         wanted="a token of 16 characters or more",
         standin=SecretStr("unknown-unknown-unknown"),
         schema={"type": "string", "minLength": 1},
@@ -284,7 +243,7 @@ SigningSecret = Annotated[
     SecretStr,
     Reads(
         discreet=True,
-        parse=_secretly(values.secret, SecretStr),
+        parse=secretly(values.secret, SecretStr),
         wanted="a secret",
         standin=UNKNOWN_SECRET,
         schema={"type": ["string", "number"], "minLength": 1},
@@ -341,87 +300,3 @@ HEADER = Reads(
     standin="unknown",
     schema={"type": "string", "pattern": values.HEADER_PATTERN},
 )
-
-
-_SQLITE = r"sqlite:///[^?#]+([?]max_page_count=[1-9][0-9]{0,9})?"
-
-
-def store_url() -> Reads:
-    """Where the store is; SQLite in this version."""
-    return Reads(
-        discreet=True,
-        parse=read_store_url,
-        wanted="a URL such as sqlite:///relay.db or postgresql://user:password@host/database",
-        standin="sqlite:///unknown.db",
-        schema={
-            "type": "string",
-            "pattern": f"^({_SQLITE}|postgres(ql)?://.+|.*{REFERENCE}.*)$",
-        },
-    )
-
-
-_PORTED = re.compile(r"([^:\[\]]*|\[[^\]]*\])(:[0-9]{0,5})?")
-
-
-def _hosts(rest: str) -> list[str]:
-    """The hosts that a URL of PostgreSQL names, each with its port."""
-    authority = re.split(r"[/?]", rest, maxsplit=1)[0]
-    return authority.rpartition("@")[2].split(",")
-
-
-def _encoded(rest: str) -> bool:
-    """
-    Whether the @ of a URL of PostgreSQL stands where its user and password end, if there is one.
-
-    Else libpq, which looks for it no further than the first /, takes a part of the password
-    for a host, a port or a database, which are no secrets.
-    """
-    place, _, query = rest.partition("?")
-    authority, slash, database = place.partition("/")
-    user, at, _ = authority.rpartition("@")
-    return (
-        "@" not in user
-        and "@" not in database
-        and not re.search("%(?![0-9A-Fa-f]{2})", user)
-        and ("@" not in query or bool(at or slash))
-        and not any("@" in piece.partition("=")[0] for piece in query.split("&"))
-    )
-
-
-def _refuse_misread(rest: str) -> None:
-    if not rest.strip("/"):
-        raise ValueError("names no database; wanted postgresql://user:password@host/database")
-    if not _encoded(rest):
-        raise ValueError(
-            "has a user or password that is not percent-encoded; write @ as %40, / as %2F,"
-            " ? as %3F and % as %25 there, or give the password by PGPASSWORD or passfile"
-        )
-    if not all(map(_PORTED.fullmatch, _hosts(rest))):
-        raise ValueError("names a port that is none; wanted postgresql://user@host:5432/database")
-
-
-def read_store_url(text: str) -> str:
-    """Read a URL of a store; what is said of one that will not do repeats nothing of it."""
-    scheme, separator, rest = text.partition("://")
-    if scheme in {"postgresql", "postgres"} and separator:
-        _refuse_misread(rest)
-        return str(text)
-    if scheme.startswith(("postgresql+", "postgres+")):
-        raise ValueError("names a driver, which the relay chooses; wanted postgresql://…")
-    if scheme != "sqlite" or not separator:
-        raise ValueError(
-            "is no store; wanted sqlite:///PATH, such as sqlite:///relay.db, or"
-            " postgresql://user:password@host/database"
-        )
-    path = rest.removeprefix("/")
-    if path and not rest.startswith("/"):
-        raise ValueError("names a host; write three slashes, as in sqlite:///relay.db")
-    path, mark, options = path.partition("?")
-    if mark and not re.fullmatch(r"max_page_count=[1-9][0-9]{0,9}", options):
-        raise ValueError("has an unknown option; wanted only a path, or ?max_page_count=N")
-    if "#" in path or "\0" in path:
-        raise ValueError("holds #; wanted only a path: sqlite:///relay.db")
-    if path in {"", ":memory:"}:
-        raise ValueError("names no file, and memory outlives no crash; wanted sqlite:///PATH")
-    base = text.base if isinstance(text, Scalar) else Path()
-    return f"sqlite:///{base / path}{mark}{options}"

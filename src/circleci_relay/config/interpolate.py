@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_OPENING, _CLOSING = re.compile(r"\{\{|\{%|\{#"), re.compile(r"\}\}|%\}|#\}")
 _SPECIAL = re.compile(r"\$\$|\$\{")
 FORMS = "${env:NAME}, ${env:NAME:-default} or ${file:/path}; a literal ${ is written $${"
 
@@ -82,3 +83,20 @@ def _joined(parts: list[Part]) -> list[Part]:
 def expand(parts: list[Part], resolve: Callable[[EnvRef | FileRef], str]) -> str:
     """The parts put together, each reference replaced by what *resolve* says."""
     return "".join(part if isinstance(part, str) else resolve(part) for part in parts)
+
+
+def has_marks(text: str) -> bool:
+    """Whether *text* holds what begins an expression, a statement or a comment of a template."""
+    return _OPENING.search(text) is not None
+
+
+def marks(written: str, expanded: str) -> tuple[bool, bool]:
+    """Whether *written* has marks of a template, and *expanded*, made of it, has others."""
+    try:
+        own = "\0".join(part for part in parse(written) if isinstance(part, str))
+    except ValueError:
+        return False, False
+    template = has_marks(own)
+    # What closes an expression does so only where one is open.
+    kinds = [_OPENING, _CLOSING] if template else [_OPENING]
+    return template, any(len(each.findall(own)) != len(each.findall(expanded)) for each in kinds)

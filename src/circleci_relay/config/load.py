@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from circleci_relay.circleci.signature import Keyring
-from circleci_relay.config import check, hints, merge, secret_sets, secret_values
+from circleci_relay.config import (
+    bodies,
+    check,
+    hints,
+    merge,
+    presets,
+    projects,
+    secret_sets,
+    secret_values,
+)
 from circleci_relay.config.faults import from_pydantic, unknown_key
 from circleci_relay.config.files import FileError
 from circleci_relay.config.model import (
@@ -27,7 +36,9 @@ from circleci_relay.config.model import (
     StoreSettings,
 )
 from circleci_relay.config.reading import Reader
-from circleci_relay.config.tree import Map, Spot, kind, plain
+from circleci_relay.config.templates import is_template
+from circleci_relay.config.tree import Map, Scalar, Spot, kind, plain
+from circleci_relay.config.urls import read_url
 from circleci_relay.config.values import name as read_name
 from circleci_relay.errors import ConfigError
 
@@ -40,7 +51,7 @@ if TYPE_CHECKING:
 M = TypeVar("M", bound=BaseModel)
 
 DEFAULT_STORE = "sqlite:///{base}/relay.db"
-SECTIONS = ("server", "store", "sources", "defaults", "destinations", "routes")
+SECTIONS = ("server", "store", "sources", "projects", "defaults", "destinations", "routes")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +97,7 @@ def load(
         sources=draft.sources,
         destinations=draft.destinations,
         routes=draft.routes,
+        projects=draft.projects,
     )
     config = secret_values.known(config, reader.revealed)
     return Loaded(
@@ -159,6 +171,7 @@ class _Drafting:
             server=self._model(Server, self._section("server"), ("server",)),
             store=self._store(),
             sources=dict(self._sources()),
+            projects=self._projects(),
             destinations=dict(self._destinations()),
             routes=dict(self._routes()),
         )
@@ -234,14 +247,45 @@ class _Drafting:
             secrets = [secret_sets.unknown()]
         return tuple(secrets)
 
+    def _projects(self) -> dict[str, dict[str, str]]:
+        labels, faults = projects.read(self._section("projects"))
+        self._reader.faults += faults
+        return labels
+
     def _destinations(self) -> Iterator[tuple[str, Destination]]:
         under = self._section("defaults")
         sound = self._model(Defaults, under, ("defaults",)) is not None
         for name, value in self._named("destinations"):
-            settings = merge.defaults(value, under) if isinstance(value, Map) else value
+            settings = merge.destination(value, under) if isinstance(value, Map) else value
+            if isinstance(settings, Map):
+                self._fill_in_url(settings)
             made = self._model(Destination, settings, ("destinations", name))
             if made is not None and sound:
                 yield name, made.named(name)
+
+    def _fill_in_url(self, settings: Map) -> None:
+        """Put constant options into a URL that names only them, and look at what comes of it."""
+        url, body = settings.get("url"), settings.get("body")
+        preset, _ = presets.chosen(body)
+        if preset is None or not isinstance(url, Scalar) or url.unknown or not is_template(url):
+            return
+        try:
+            read = bodies.parse(body)
+        except ValueError:
+            return  # told with the rest of the destination
+        made = None if read is None or read.options is None else presets.made_url(url, read.options)
+        if made is None:
+            return
+        try:
+            read_url(made)
+        except ValueError as error:
+            self._reader.faults.append(
+                url.spot.fault(f"the URL, once its options are filled in, {error}")
+            )
+            return
+        filled = Scalar.at(made, url.spot, url.base, plain=False)
+        filled.expanded, filled.template = True, False
+        settings.put("url", filled, settings.keys_at["url"])
 
     def _routes(self) -> Iterator[tuple[str, RouteSettings]]:
         for name, value in self._named("routes"):

@@ -101,13 +101,19 @@ def match_schema() -> dict[str, Any]:
     """Every key that may stand under `match`, and under its `not`."""
     keys: dict[str, Any] = {
         key: {**_PATTERNS, "description": "A text, a glob, a /regular expression/, or a list."}
-        for key in sorted(MATCH_KEYS - {"not", "payload"})
+        for key in sorted(MATCH_KEYS - {"not", "payload", "labels"})
     }
     keys["payload"] = {
         "type": "object",
         "minProperties": 1,
         "additionalProperties": _PATTERNS,
         "description": "Dotted paths into the body, each with what it must be.",
+    }
+    keys["labels"] = {
+        "type": "object",
+        "minProperties": 1,
+        "additionalProperties": _PATTERNS,
+        "description": "Labels of the project, each with what it must be.",
     }
     inner = {"type": "object", "additionalProperties": False, "properties": keys}
     refused = {**inner, "minProperties": 1, "description": "None of these may hold."}

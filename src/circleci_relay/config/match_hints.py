@@ -13,7 +13,7 @@ from circleci_relay.model import Change, EventType, Facts
 from circleci_relay.routing import Subject, compile_match
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 Below = tuple[str | int, ...]
 
@@ -159,6 +159,25 @@ def _possible(match: dict[str, Any]) -> bool:
         if _holds(one, kind=kind, status=status, change=change):
             return True
     return False
+
+
+def only_good(match: dict[str, Any]) -> bool:
+    """Whether *match* takes nothing but what is good."""
+    one = _only(match, ("type", "status", "change"))
+    changes: list[Change | None] = [None, Change.BROKEN, Change.STILL_BROKEN]
+    bad = [status for status in WORKFLOW_STATUSES if status != "success"]
+    return _holds_any(one, ["success"], [None, Change.FIXED, Change.STILL_PASSING]) and not (
+        _holds_any(one, bad, changes)
+    )
+
+
+def _holds_any(
+    one: dict[str, Any], statuses: Iterable[str], changes: Iterable[Change | None]
+) -> bool:
+    return any(
+        _holds(one, kind=kind, status=status, change=change)
+        for kind, status, change in itertools.product(_TYPES, statuses, changes)
+    )
 
 
 def _only(match: dict[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:

@@ -1,9 +1,10 @@
-"""Several files into one tree, and `defaults` under each destination."""
+"""Several files into one tree, and `defaults` and a preset's settings under each destination."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from circleci_relay.config import presets, queues
 from circleci_relay.config.tree import Map
 
 if TYPE_CHECKING:
@@ -12,14 +13,16 @@ if TYPE_CHECKING:
     from circleci_relay.config.tree import Value
     from circleci_relay.model import Fault
 
-_NAMED = frozenset({"sources", "destinations", "routes"})
+_NAMED = frozenset({"sources", "projects", "destinations", "routes"})
+_WHOLE = frozenset({"body"})
+"""Settings that take the place of a default whole: one body is no part of another."""
 
 
 def files(trees: Iterable[Map]) -> tuple[Map, list[Fault]]:
     """
     One tree of all files, and what is said in two of them.
 
-    Sources, destinations and routes merge by name; what stands in a name is one file's
+    Sources, projects, destinations and routes merge by name; what stands in a name is one file's
     alone. Other maps merge key by key.
     """
     found = list(trees)
@@ -78,7 +81,29 @@ def defaults(settings: Map, under: Map, *, fold: bool = False) -> Map:
         below = under.get(key)
         if fold and value is None and key.lower() in folded:
             continue
-        if isinstance(value, Map) and isinstance(below, Map):
+        if isinstance(value, Map) and isinstance(below, Map) and key not in _WHOLE:
             value = defaults(value, below, fold=key == "headers")  # noqa: PLW2901
         merged.put(key, value, settings.keys_at[key])
+    return merged
+
+
+def destination(settings: Map, under: Map) -> Map:
+    """
+    *settings* with what its preset brings along, and under that the defaults.
+
+    Of the defaults, settings of queues count only for a URL that they belong to.
+    """
+    merged = defaults(settings, under)
+    preset, spot = presets.chosen(merged.get("body"))
+    if preset is not None:
+        brought = presets.planted(preset.settings, spot or settings.spot)
+        merged = defaults(settings, defaults(brought, under))
+    url = merged.get("url")
+    own = queues.section_of(url) if isinstance(url, str) else None
+    for name in queues.NAMES:
+        if name in merged and name not in settings and name != own:
+            del merged[name]
+            del merged.keys_at[name]
+    if own is not None and merged.get(own) is None:
+        merged.put(own, Map(merged.keys_at["url"]), merged.keys_at["url"])
     return merged

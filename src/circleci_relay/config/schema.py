@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
+from circleci_relay.config import projects
 from circleci_relay.config.model import (
     Defaults,
     Destination,
@@ -45,6 +46,7 @@ def json_schema() -> dict[str, Any]:
                 "minProperties": 1,
                 "description": "Endpoints that CircleCI webhooks post to, by name.",
             },
+            "projects": _or_empty(projects.SCHEMA),
             "defaults": _or_empty(defaults),
             "destinations": _or_empty(
                 {**_by_name(destination), "description": "Where copies go, by name."}

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from circleci_relay.config.discretion import said
+from circleci_relay.config.interpolate import has_marks
 from circleci_relay.model import Fault
 
 if TYPE_CHECKING:
@@ -42,19 +43,22 @@ class Spot(NamedTuple):
 class Scalar(str):
     """Text as written, after interpolation."""
 
-    __slots__ = ("base", "expanded", "plain", "spot", "unknown")
+    __slots__ = ("base", "expanded", "marked", "plain", "spot", "template", "unknown")
 
     spot: Spot
     base: Path  #: relative paths start here
     plain: bool  #: written without quotes
     expanded: bool  #: holds what a variable or file held, and so perhaps a secret
+    template: bool  #: was written with the marks of a template
+    marked: bool  #: a variable or file brought such marks into it
     unknown: bool  #: holds a stand-in for a variable or file that is absent
 
     @classmethod
     def at(cls, text: str, spot: Spot, base: Path, *, plain: bool) -> Scalar:
         """Make one that stands as it was written."""
         scalar = cls(text)
-        scalar.expanded = scalar.unknown = False
+        scalar.expanded = scalar.marked = scalar.unknown = False
+        scalar.template = has_marks(text)
         scalar.spot, scalar.base, scalar.plain = spot, base, plain
         return scalar
 

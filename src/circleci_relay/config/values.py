@@ -214,7 +214,7 @@ def source_path(text: str) -> str:
     return text
 
 
-def _split(text: str) -> SplitResult:
+def split(text: str) -> SplitResult:
     """A URL's parts; the message never repeats the URL, which may be a secret."""
     if any(ord(char) <= _LOWEST_PRINTABLE or ord(char) == _DELETE for char in text):
         raise ValueError("holds a space or control character; wanted a URL without")
@@ -230,7 +230,7 @@ def _split(text: str) -> SplitResult:
 
 def web_url(text: str) -> str:
     """An http or https URL with a host and without user or fragment."""
-    parts = _split(text)
+    parts = split(text)
     if parts.scheme not in {"http", "https"}:
         raise ValueError("is no http or https URL; wanted one such as https://host/path")
     if not parts.hostname:
@@ -254,7 +254,7 @@ def web_url(text: str) -> str:
 
 def proxy_url(text: str) -> str:
     """An http or https proxy; it may carry a user and password."""
-    parts = _split(text)
+    parts = split(text)
     if parts.scheme not in {"http", "https"}:
         raise ValueError("is no http or https proxy; wanted one such as http://proxy:3128")
     if not parts.hostname:

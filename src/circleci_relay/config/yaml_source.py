@@ -16,6 +16,7 @@ import yaml
 
 from circleci_relay.config import traps
 from circleci_relay.config.discretion import UNSAID, Unsaid, as_key
+from circleci_relay.config.interpolate import marks
 from circleci_relay.config.tree import Map, Scalar, Seq, Spot, Value
 
 if TYPE_CHECKING:
@@ -168,7 +169,8 @@ class _Composer:
             sign = "& begins a YAML anchor" if event.anchor is not None else "! begins a YAML tag"
             raise Unreadable(line, column, f"{sign}, and nothing follows; {traps.QUOTE}")
         null = bare and event.value in _NULLS and event.tag != _STR
-        return _Node("scalar", line, column, text=event.value, plain=bare, null=null)
+        plain = bare and event.tag != _STR
+        return _Node("scalar", line, column, text=event.value, plain=plain, null=null)
 
     def _aliased(self, event: yaml.AliasEvent) -> _Node:
         node = self._anchors.get(event.anchor or "")
@@ -241,6 +243,8 @@ class _Grower:
         text, unknown = self._expand(node.text, spot) if "$" in node.text else (node.text, False)
         scalar = Scalar.at(text, spot, self._base, plain=node.plain)
         scalar.expanded, scalar.unknown = text != node.text, unknown
+        if scalar.expanded:
+            scalar.template, scalar.marked = marks(node.text, text)
         return scalar
 
     def _list(self, node: _Node, path: tuple[str | int, ...]) -> Seq:
