@@ -16,6 +16,7 @@ import structlog
 
 from circleci_relay import __version__, config, logs
 from circleci_relay.clock import SystemClock
+from circleci_relay.delivery.compose import Surroundings
 from circleci_relay.delivery.dispatcher import Dispatcher
 from circleci_relay.delivery.tally import Tally
 from circleci_relay.errors import RelayError, StartupError
@@ -159,6 +160,9 @@ class Relay:
     async def _prepared(self, loaded: Loaded) -> AsyncIterator[Callable[[], None]]:
         """Do what may fail, and yield what then puts all lanes to use; undone if that fails."""
         wanted = loaded.config
+        surroundings = Surroundings(
+            external_url=wanted.server.external_url, labels=wanted.table.labels
+        )
         senders = self._dispatcher.prepare(wanted.destinations)
         try:
             stopped = await self._store.take_up(
@@ -167,7 +171,7 @@ class Relay:
 
             def use() -> None:
                 self._take_up(loaded)
-                self._dispatcher.configure(wanted.destinations, senders, stopped)
+                self._dispatcher.configure(wanted.destinations, senders, stopped, surroundings)
 
             yield use
         except BaseException:

@@ -178,6 +178,7 @@ class Ingest:
             change=accepted.change,
             routes=choice.routes,
             destinations=choice.destinations,
+            waiting=tuple(choice.quiet),
         )
 
     def _reject(self, door: Door, fault: BadSignature | Malformed) -> None:

@@ -123,6 +123,12 @@ class Reloader:
             except ConfigError as fault:
                 self._seen = before
                 return ReloadReport(result="failed", faults=fault.faults)
+            except Exception as fault:
+                # Whatever a file makes of the reader, the relay goes on with what it has.
+                log.exception("config_reader_failed")
+                self._seen = before
+                words = StartupError(f"cannot be read: {type(fault).__name__} in the relay")
+                return ReloadReport(result="failed", faults=(self._as_fault(words),))
             seen = await self._fingerprint(loaded)
             after = await self._fingerprint(self._loaded)
             if after == before:

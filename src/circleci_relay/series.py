@@ -138,7 +138,7 @@ SERIES: tuple[Series, ...] = (
         "histogram",
         "delivery_duration_seconds",
         "destination",
-        "Seconds from receiving an event to its delivery, retries included.",
+        "Seconds from receiving an event to its delivery, retries and holds included.",
         buckets=_DELIVERY,
     ),
     _series(

@@ -15,7 +15,7 @@ from standardwebhooks import Webhook
 
 from circleci_relay.circleci import signature
 from circleci_relay.clock import ManualClock
-from circleci_relay.delivery.http import EXCERPT_BYTES, Sender, parse_retry_after
+from circleci_relay.delivery.sender import EXCERPT_BYTES, Sender, parse_retry_after
 from circleci_relay.model import Claim, Outcome, Result
 from circleci_relay.redaction import Redaction
 from support.build import a_claim, a_destination

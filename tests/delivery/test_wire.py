@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trustme
 
-from circleci_relay.delivery.http import Sender
+from circleci_relay.delivery.sender import Sender
 from circleci_relay.model import Result
 from circleci_relay.redaction import Redaction
 from support.build import a_claim, a_destination

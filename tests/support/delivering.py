@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from circleci_relay.config.model import Destination
+from circleci_relay.delivery.compose import Surroundings
 from circleci_relay.delivery.dispatcher import Dispatcher
 from circleci_relay.delivery.tally import Tally
 from circleci_relay.metrics import Metrics
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
-    from circleci_relay.clock import ManualClock
-    from circleci_relay.model import Settlement
+    from circleci_relay.clock import Clock, ManualClock
+    from circleci_relay.model import Quiet, Settlement
 
 
 class Watcher(Tally):
@@ -71,6 +72,7 @@ class Delivering:
         self.watch = watch
         self.clock: ManualClock = dispatcher._clock  # type: ignore[assignment]
         self._number = 0
+        self.surroundings = Surroundings()
 
     async def configure(self, **settings: dict[str, Any]) -> None:
         """Deliver to these destinations from here on."""
@@ -79,12 +81,12 @@ class Delivering:
         }
         senders = self.dispatcher.prepare(destinations)
         stopped = await self.store.reconcile(tuple(destinations))
-        self.dispatcher.configure(destinations, senders, stopped)
+        self.dispatcher.configure(destinations, senders, stopped, self.surroundings)
 
-    async def accept(self, *destinations: str) -> str:
+    async def accept(self, *destinations: str, quiet: Quiet | None = None, **given: Any) -> str:
         """Take in one event for *destinations*; return the relay's id of it."""
         self._number += 1
-        intake = an_intake(self.clock, self._number, *destinations)
+        intake = an_intake(self.clock, self._number, *destinations, quiet=quiet, **given)
         accepted = await self.store.accept(intake, deadline=self.clock.monotonic() + 5)
         return accepted.event
 
@@ -108,9 +110,7 @@ class Delivering:
 
 
 @asynccontextmanager
-async def delivering(
-    path: Path, clock: ManualClock, options: str = ""
-) -> AsyncIterator[Delivering]:
+async def delivering(path: Path, clock: Clock, options: str = "") -> AsyncIterator[Delivering]:
     """Run a store at *path* and its lanes for as long as the block lasts."""
     metrics = Metrics(process=False)
     dispatcher = Dispatcher(clock=clock, metrics=metrics, redact=Redaction())

@@ -6,8 +6,8 @@ import asyncio
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-from circleci_relay.delivery.http import Sender
 from circleci_relay.delivery.lane import Lane
+from circleci_relay.delivery.sender import Sender
 from circleci_relay.store.lanes import Offer
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from circleci_relay.clock import Clock
     from circleci_relay.config.model import Destination
+    from circleci_relay.delivery.compose import Surroundings
     from circleci_relay.metrics import Metrics
     from circleci_relay.model import Claim, Micros
     from circleci_relay.redaction import Redact
@@ -58,10 +59,12 @@ class Dispatcher:
         destinations: Mapping[str, Destination],
         senders: Mapping[str, Sender],
         stopped: Mapping[str, Micros],
+        surroundings: Surroundings,
     ) -> None:
         """
         Go on with *destinations*, over the *senders* that `prepare` made for them.
 
+        All of them tell of the *surroundings* from here on.
         Lanes keep what they have in hand; what waits for a destination that is gone goes
         back to the store and waits there.
         """
@@ -79,6 +82,8 @@ class Dispatcher:
             else:
                 self._lanes[name] = self._open(destinations[name], sender, stopped.get(name, 0))
             self._senders[name] = sender
+        for sender in self._senders.values():
+            sender.surround(surroundings)
 
     async def stop(self, drain: float) -> None:
         """Begin no attempt; give those under way *drain* seconds; the rest stays in the store."""
@@ -128,6 +133,13 @@ class Dispatcher:
             lane = self._lanes.get(name)
             if lane is not None:
                 lane.wake()
+
+    def expect(self, due: Mapping[str, Micros]) -> None:
+        """See `store.lanes.Lanes`."""
+        for name, instant in due.items():
+            lane = self._lanes.get(name)
+            if lane is not None:
+                lane.expect(instant)
 
     # Lanes that come and go
 

@@ -20,7 +20,7 @@ from circleci_relay.retry import Policy
 if TYPE_CHECKING:
     from circleci_relay.clock import Clock
     from circleci_relay.config.model import Destination
-    from circleci_relay.delivery.http import Sender
+    from circleci_relay.delivery.sender import Sender
     from circleci_relay.metrics import Metrics
     from circleci_relay.model import Claim
     from circleci_relay.store import Store
@@ -186,6 +186,12 @@ class Lane:
         """Look again: something is due that nobody handed over."""
         self._backlog = True
         self._wake.set()
+
+    def expect(self, due: Micros) -> None:
+        """Something that nobody handed over is due at *due*."""
+        if self._next_due is None or due < self._next_due:
+            self._next_due = due
+            self._wake.set()
 
     def _put(self, claims: list[Claim]) -> None:
         for claim in claims:
@@ -380,11 +386,8 @@ class Lane:
     def _settle(self, claim: Claim, outcome: Outcome, decision: Decision) -> None:
         self._store.settle(Settlement(claim=claim, outcome=outcome, decision=decision))
         if decision.state is State.PENDING:
-            due = self._clock.now() + round(decision.delay * SECOND)
-            if self._next_due is None or due < self._next_due:
-                self._next_due = due
-                self._wake.set()
-        self._pace.note(outcome.duration / SECOND, len(claim.body))
+            self.expect(self._clock.now() + round(decision.delay * SECOND))
+        self._pace.note(outcome.duration / SECOND, claim.size)
         self._series.attempts[outcome.result].inc()
         self._series.attempt_duration.observe(outcome.duration / SECOND)
         report(claim, outcome, decision)

@@ -28,6 +28,7 @@ def report(claim: Claim, outcome: Outcome, decision: Decision) -> None:
     write(
         "attempt",
         event_id=claim.event,
+        events=1 + len(claim.others) if claim.others else None,
         destination=claim.destination,
         attempt=claim.attempt,
         result=outcome.result,

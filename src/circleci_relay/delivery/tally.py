@@ -35,10 +35,12 @@ class Tally:
                 continue
             claim, outcome = settlement.claim, settlement.outcome
             series = self._metrics.destination(claim.destination)
-            series.deliveries[state].inc()
+            series.deliveries[state].inc(1 + len(claim.others))
             if state is State.DELIVERED:
-                took = outcome.started_at + outcome.duration - claim.received_at
-                series.delivery_duration.observe(took / SECOND)
+                ended = outcome.started_at + outcome.duration
+                series.delivery_duration.observe((ended - claim.received_at) / SECOND)
+                for other in claim.others:
+                    series.delivery_duration.observe((ended - other.received_at) / SECOND)
         if fenced:
             self._metrics.settles_fenced_total.inc(len(fenced))
 
@@ -47,6 +49,12 @@ class Tally:
         for destination, count in counts.items():
             self._metrics.destination(destination).attempts[Result.LOST].inc(count)
             log.warning("attempts_lost", destination=destination, count=count)
+
+    def superseded(self, counts: Mapping[str, int]) -> None:
+        """See `store.lanes.Watch`."""
+        for destination, count in counts.items():
+            self._metrics.destination(destination).deliveries[State.CANCELLED].inc(count)
+            log.info("deliveries_superseded", destination=destination, count=count)
 
     def dropped(self, settlement: Settlement, error: Exception) -> None:
         """See `store.lanes.Watch`."""

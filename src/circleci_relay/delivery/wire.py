@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -14,19 +13,12 @@ if TYPE_CHECKING:
     from aiohttp.connector import Connection
     from yarl import URL
 
+    from circleci_relay.delivery.transport import Answer
+
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None)
 
 _UNSEEN = 65_536
 """Bytes; of a longer request over TLS nothing tells how much has been sent."""
-
-
-@dataclass(slots=True)
-class Answer:
-    """What has come of an answer so far."""
-
-    status: int | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
-    excerpt: bytearray = field(default_factory=bytearray)  #: the first bytes of its body
 
 
 class Wire:
