@@ -269,3 +269,193 @@ def test_the_schema_is_json() -> None:
 
     schema = json.loads(result.stdout)
     assert {"sources", "destinations", "routes"} <= set(schema["properties"])
+
+
+QUIET = """\
+projects:
+  acme-rockets/*: {team: rockets}
+sources: {circleci: {path: /hook, unsigned: true}}
+destinations:
+  chat: {url: https://chat.example.com/, body: {text: "{{ count }} {{ title }}"}}
+  digest:
+    url: https://digest.example.com/
+    body: {text: "{{ events | map(attribute='title') | join('; ') }}"}
+    group: {by: [workflow, labels.team], wait: 30s, max: 20}
+routes:
+  held: {match: {labels: {team: rockets}}, to: chat, hold: 10m, once_per: workflow}
+  all: {match: {status: failed}, to: digest}
+  rest: {to: chat, otherwise: true}
+"""
+
+
+def waits(folder: Path, *args: str) -> dict[str, str]:
+    """What each destination would wait for, in words."""
+    path = folder / "quiet.yaml"
+    path.write_text(QUIET)
+    said = explained(path, *args)
+    return {name: wait["said"] for name, wait in said["waits"].items()}
+
+
+def test_what_would_wait_is_told(tmp_path: Path) -> None:
+    """`hold`, `once_per` and `group`, each in words and in numbers; and labels."""
+    path = tmp_path / "relay.yaml"
+    path.write_text(QUIET)
+
+    people = run("explain", "gh_oauth_workflow_failed", "-c", str(path))
+    said = explained(path, "gh_oauth_workflow_failed")
+
+    assert people.stdout.splitlines()[-3:] == [
+        "goes to chat, digest",
+        "  chat: held 10m unless main turns good; told once per workflow, after 1m",
+        "  digest: together by workflow, labels.team, 30s, 20 at most",
+    ]
+    assert "labels.team      rockets" in people.stdout
+    assert "the route held takes it already" in people.stdout
+    assert said["labels"] == {"team": "rockets"}
+    assert said["waits"]["chat"] | {"said": ""} == {
+        "hold": 600,
+        "unless": "main",
+        "mends": False,
+        "once_per": "workflow",
+        "group": [],
+        "max": 0,
+        "wait": 60,
+        "said": "",
+    }
+    assert said["waits"]["digest"]["group"] == ["workflow", "labels.team"]
+
+
+def test_what_is_good_or_on_no_branch_is_not_held(tmp_path: Path) -> None:
+    """Nothing later could make it needless; what mends a failure never told is no news."""
+    once = "told once per workflow, after 1m"
+
+    assert waits(tmp_path, "gh_oauth_workflow_success") == {"chat": once}
+    fixed = waits(tmp_path, "gh_oauth_workflow_success", "--previous", "failed")
+    assert fixed == {"chat": f"only if the failure it mends was told; {once}"}
+    tag = waits(tmp_path, "gh_oauth_tag_workflow_as_documented", "--set", "status=failed")
+    assert tag["chat"] == once
+
+
+def test_facts_alone_may_wait_too(tmp_path: Path) -> None:
+    """An event made up by --set has no id of a run: it is held, and not told once."""
+    facts = ("project=acme-rockets/launchpad", "status=error", "branch=main")
+    args = [part for fact in facts for part in ("--set", fact)]
+
+    assert waits(tmp_path, *args) == {"chat": "held 10m unless main turns good"}
+
+
+def test_a_destination_named_by_a_variable_may_wait(tmp_path: Path) -> None:
+    """Without the variable nobody knows which one it is; that is no reason to fail."""
+    path = tmp_path / "relay.yaml"
+    path.write_text(QUIET.replace("to: digest", 'to: "${env:NO_SUCH_NAME}", hold: 5m'))
+
+    said = explained(path, "gh_oauth_workflow_failed")
+
+    assert said["waits"]["unknown"]["said"] == "held 5m unless main turns good"
+
+
+LABELLED = """\
+projects:
+  acme-rockets/*:
+    token: "${env:HOOK_SECRET}"
+    hook: https://hooks.example.com/marked
+    long: "https://hooks.example.com/marked/marked-label-that-is-longer-than-what-a-reason-shows-of-it"
+    mixed: "a text that goes on for a good while before it comes to a secret, ${env:HOOK_SECRET}"
+sources: {circleci: {path: /hook, unsigned: true}}
+destinations:
+  team: {url: "https://chat.example.com/{{ labels.room }}/{{ labels.team }}", body: slack}
+  chat: {url: "https://chat.example.com/{{ labels.token }}", body: slack}
+routes:
+  token: {match: {labels: {token: "*"}}, to: [chat, team], hold: 5m}
+  hook: {match: {labels: {hook: none}}, to: chat}
+  long: {match: {labels: {long: none}}, to: chat}
+  mixed: {match: {labels: {mixed: none}}, to: chat}
+  subject: {match: {subject: none}, to: chat}
+"""
+
+
+@pytest.fixture
+def labelled(tmp_path: Path) -> Path:
+    """Labels from a variable, and such as are URLs."""
+    path = tmp_path / "labelled.yaml"
+    path.write_text(LABELLED)
+    return path
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_no_label_that_is_a_secret_is_explained(labelled: Path, form: list[str]) -> None:
+    """Neither as it is, nor in a reason, which may cut it; nor a fact that repeats it."""
+    args = [
+        "gh_oauth_workflow_failed",
+        "--set",
+        f"subject=see {MARKED}",
+        "-c",
+        str(labelled),
+        *form,
+    ]
+
+    result = run("explain", *args, secret=MARKED)
+
+    assert result.exit_code == 0
+    assert "marked" not in result.output
+    assert "labels.token is ***" in result.stdout
+    assert "see ***" in result.stdout
+
+
+def test_a_project_without_a_url_s_label_is_told(labelled: Path) -> None:
+    """At its destination's line, in place of what it would wait for; every missing label."""
+    args = ("gh_oauth_workflow_failed", "-c", str(labelled))
+    why = "the event's project has no label room and no label team"
+
+    people = run("explain", *args, secret=MARKED)
+    said = explained(labelled, "gh_oauth_workflow_failed")
+    given = run("explain", *args, "--label", "room=a", "--label", "team=b", secret=MARKED)
+    emptied = explained(labelled, "gh_oauth_workflow_failed", "--label", "room=a")
+
+    held = "held 5m unless main turns good"
+    assert people.stdout.splitlines()[-2:] == [f"  chat: {held}", f"  team: cannot be told: {why}"]
+    assert said["cannot_be_told"] == {"team": why}
+    assert said["destinations"] == ["chat", "team"]
+    assert given.stdout.splitlines()[-1] == f"  team: {held}"
+    assert emptied["cannot_be_told"] == {"team": "the event's project has no label team"}
+
+
+def test_labels_can_be_said_by_hand(labelled: Path) -> None:
+    """Routes match by them; a URL among them is not shown, what no label can be is misuse."""
+    url = "hook=https://hooks.example.com/private"
+
+    said = explained(labelled, "gh_oauth_workflow_failed", "--label", "hook=none")
+    hidden = run("explain", "ping", "-c", str(labelled), "--label", url)
+    wrong = run("explain", "ping", "-c", str(labelled), "--label", "Hook=x")
+
+    assert [each["matched"] for each in said["verdicts"]][:2] == [True, True]
+    assert "private" not in hidden.output
+    assert wrong.exit_code == 2
+    assert "a label's name is up to 63 of a-z" in " ".join(wrong.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (["status=faild"], "(CircleCI sends no status 'faild'; did you mean failed?)\n"),
+        (["status=failure"], "(CircleCI sends no status 'failure'; did you mean failed?)\n"),
+        (
+            ["type=workflow-complete"],
+            "(CircleCI sends no type 'workflow-complete'; did you mean workflow-completed?)\n",
+        ),
+        (["type=something-new"], ""),
+        (["type=job-completed", "status=failed"], ""),
+        (["status=/(/"], ""),
+    ],
+)
+def test_what_circleci_does_not_send_is_doubted(
+    config: Path, settings: list[str], said: str
+) -> None:
+    """With what may have been meant; it is explained all the same."""
+    args = [part for setting in settings for part in ("--set", setting)]
+
+    result = run("explain", *args, "--json", "-c", str(config))
+
+    assert (result.exit_code, result.stderr) == (0, said)
+    name, _, value = settings[0].partition("=")
+    assert json.loads(result.stdout)["facts"][name] == value

@@ -8,6 +8,7 @@ import json
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -17,7 +18,7 @@ import pytest
 
 from circleci_relay.circleci import payload, samples
 from circleci_relay.cli.receiver import Arrival, Manner, Receiver
-from circleci_relay.cli.sink import _for_people
+from circleci_relay.cli.sink import LONGEST_SHOWN, _for_people, _reporter, _whole
 from circleci_relay.errors import StartupError
 
 if TYPE_CHECKING:
@@ -229,6 +230,63 @@ async def test_arrivals_are_logged_to_a_file(a_sink: Sinks, tmp_path: Path) -> N
 
     assert [json.loads(line) for line in lines_of(log)] == [arrival]
     assert (arrival["method"], arrival["path"]) == ("PUT", "/x?y=1")
+
+
+async def test_headers_and_body_are_shown_on_request(a_sink: Sinks, tmp_path: Path) -> None:
+    """`--show` puts them into what scripts read and the log; JSON as JSON, all else as text."""
+    log = tmp_path / "arrivals.jsonl"
+    bodies = [b'{"text": "a"}', b"plain \xff", b"[NaN]", b"[" * 3000 + b"]" * 3000]
+    async with a_sink("--show", "--log", str(log)) as sink:
+        async with aiohttp.ClientSession() as session:
+            for body in bodies:
+                async with session.post(sink.url, data=body, headers={"X-Key": "k"}) as answer:
+                    assert answer.status == 200
+        arrivals = [await sink.next() for _ in bodies]
+
+    assert [json.loads(line) for line in lines_of(log)] == arrivals
+    assert arrivals[0]["headers"]["x-key"] == "k"
+    assert [arrival["body"] for arrival in arrivals] == [
+        {"text": "a"},
+        "plain \ufffd",
+        "[NaN]",
+        bodies[3].decode(),
+    ]
+
+
+def test_what_is_shown_of_an_arrival_moves_no_cursor(capsys: pytest.CaptureFixture[str]) -> None:
+    """Headers, an empty line, the body in lines; the end of what is very long is left out."""
+    arrival = Arrival(
+        time=datetime(2026, 3, 2, tzinfo=UTC),
+        method="POST",
+        path="/",
+        webhook_id=None,
+        attempt=None,
+        type=None,
+        id=None,
+        body=json.dumps({"text": "\x1b[31m\u202eé", "list": [1]}).encode(),
+        verified=None,
+        answered=200,
+        headers=(("content-type", "application/json"), ("x-a", "\x1b[0m")),
+    )
+
+    _reporter(as_json=False, show=True, quiet=False, log=None)(arrival)
+    shown = capsys.readouterr().out
+    long = list(_whole(replace(arrival, headers=(), body=b"x" * (LONGEST_SHOWN + 7))))
+
+    assert shown.splitlines()[1:] == [
+        "    content-type: application/json",
+        "    x-a: \\x1b[0m",
+        "",
+        "    {",
+        '      "text": "\\u001b[31m\\u202eé",',
+        '      "list": [',
+        "        1",
+        "      ]",
+        "    }",
+        "",
+    ]
+    assert long[-1] == "    ... 7 more characters; --json has all of them"
+    assert list(_whole(replace(arrival, headers=(), body=b""))) == []
 
 
 async def test_a_hanging_sink_still_tells_and_still_ends(a_sink: Sinks) -> None:

@@ -40,9 +40,13 @@ def check(*, config: tuple[Path, ...], strict: bool, no_secrets: bool, as_json: 
     """
     Every fault is told at once: file, line, column, key, what is wrong, what would be right.
 
-    Warnings are for what is valid and can never match or work.
+    Each destination's message is made of every packaged sample, so that a template that fails on
+    one is told here, and not by a dead delivery: `serve` does not run the samples. Warnings are for
+    what is valid and can never match or work.
     """
-    from circleci_relay.config import load  # noqa: PLC0415 - pydantic, not needed for --help
+    # pydantic is not needed for --help
+    from circleci_relay.cli import trial  # noqa: PLC0415
+    from circleci_relay.config import load  # noqa: PLC0415
 
     faults: tuple[Fault, ...] = ()
     warnings: tuple[Fault, ...] = ()
@@ -53,6 +57,7 @@ def check(*, config: tuple[Path, ...], strict: bool, no_secrets: bool, as_json: 
         faults = error.faults
     else:
         warnings, found = loaded.warnings, loaded.config
+        faults = tuple(trial.faults(found, config))
     ok = not faults and not (strict and warnings)
     if as_json:
         emit(
@@ -70,7 +75,8 @@ def check(*, config: tuple[Path, ...], strict: bool, no_secrets: bool, as_json: 
         if found is not None and ok:
             click.echo(_summary(found))
     if not ok:
-        raise Found("" if as_json else count_of(len(faults) + len(warnings), "fault"))
+        count = len(faults) + (len(warnings) if strict else 0)
+        raise Found("" if as_json else count_of(count, "fault"))
 
 
 def _line(fault: Fault, kind: str) -> str:

@@ -2,38 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields, replace
+from contextlib import suppress
+from copy import copy
+from dataclasses import asdict, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from circleci_relay.circleci import payload as circleci
-from circleci_relay.cli.options import config_option, json_option
-from circleci_relay.cli.output import emit, print_table, printable
+from circleci_relay.cli.claims import STATUSES
+from circleci_relay.cli.options import config_option, json_option, label_option
+from circleci_relay.cli.output import emit, printable
 from circleci_relay.cli.payloads import did_you_mean, read_payload
 from circleci_relay.cli.verbs import Found, verb
 from circleci_relay.model import Change, EventType, Facts
+from circleci_relay.routing import Subject
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from circleci_relay.config import Config, RouteSettings
-    from circleci_relay.model import Choice
-    from circleci_relay.routing import Subject, Verdict
+    from circleci_relay.cli.explanation import Explanation
+    from circleci_relay.config import Config
 
 FACTS = [field.name for field in fields(Facts)]
-STATUSES = ["success", "failed", "error", "canceled", "unauthorized"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Explanation:
-    """What the routes make of one event."""
-
-    subject: Subject
-    change: Change | None
-    verdicts: Sequence[Verdict]
-    choice: Choice
 
 
 @verb(
@@ -43,6 +35,7 @@ class Explanation:
     circleci-relay explain body.json -c relay.yaml --previous success
     circleci-relay explain --set project=acme/api --set status=failed --previous failed
     circleci-relay explain --set branch=main --set status=failed --expect slack,warehouse
+    circleci-relay explain gh_oauth_workflow_failed --label team=payments
     """,
 )
 @click.argument("payload", required=False)
@@ -64,6 +57,7 @@ class Explanation:
     metavar="A,B",
     help="Exit with 1 unless it goes to exactly these destinations; empty for none.",
 )
+@label_option
 @config_option
 @json_option
 def explain(
@@ -73,42 +67,79 @@ def explain(
     previous: str | None,
     source: str | None,
     expect: str | None,
+    labels: tuple[str, ...],
     config: tuple[Path, ...],
     as_json: bool,
 ) -> None:
     """
     PAYLOAD is a file, `-` for standard input, or the name of a packaged sample.
 
-    Nothing is sent or stored, and no secret is needed: a pull request's CI can hold the
-    routes to what is expected of them.
+    Says, too, which destinations would wait, and for what: `hold`, `once_per`, `group`; and which
+    cannot be told, for want of a label that their URL is made of. Nothing is sent or stored, and no
+    secret is needed or shown: a pull request's CI can hold the routes to what is expected of them.
     """
     if payload is None and not settings:
         raise click.UsageError("give a PAYLOAD, or facts with --set")
     overrides = _parse(settings)
     body = circleci.parse(read_payload(payload)) if payload is not None else {}
-    from circleci_relay.cli.loading import load_for_routes  # noqa: PLC0415 - pydantic
+    from circleci_relay.cli.labelling import read_labels  # noqa: PLC0415
+    from circleci_relay.cli.loading import any_source, load_for_routes  # noqa: PLC0415 - pydantic
 
+    given = read_labels(labels)
     found = load_for_routes(config).config
+    _doubt(overrides)
     facts = _facts(body, overrides)
-    explanation = _explain(found, _source(found, source), facts, body, previous)
-    if previous is not None and explanation.change is None and not as_json:
+    came_by = any_source(found, source)
+    change = facts.change or _change(came_by, facts, previous, given=bool(body))
+    subject = Subject(facts=replace(facts, change=None), source=came_by, payload=body)
+    explanation = _explain(found, subject, change, given)
+    if previous is not None and change is None and not as_json:
         click.echo("(no change: this event cannot be compared with an earlier one)", err=True)
     _show(explanation, expect, as_json=as_json)
 
 
 def _explain(
-    config: Config, source: str, facts: Facts, body: Mapping[str, Any], previous: str | None
+    config: Config, subject: Subject, change: Change | None, given: Mapping[str, str]
 ) -> Explanation:
-    from circleci_relay.routing import Subject  # noqa: PLC0415
+    from circleci_relay.cli.explanation import Discretion, Explanation, why_untold  # noqa: PLC0415
+    from circleci_relay.cli.labelling import given_labels, secrets_of  # noqa: PLC0415
+    from circleci_relay.cli.quiet import wait_of  # noqa: PLC0415
 
-    change = facts.change or _change(source, facts, previous, given=bool(body))
-    subject = Subject(facts=replace(facts, change=None), source=source, payload=body)
+    table = copy(config.table)
+    table.labels = given_labels(config, given)
+    facts, found = subject.facts, config.destinations
+    labels = table.labels.of(facts)
+    discretion = Discretion(subject, labels, table.labels, secrets_of(config, given))
+    choice = table.choose(subject, change)
+    # Of an event made up by --set it is not asked which line it is on: most have no project.
+    lined = not subject.payload or circleci.line_of(subject.source, facts) is not None
+    waits = {
+        name: wait_of(
+            quiet, facts, found[name].group if name in found else None, lined=lined, change=change
+        )
+        for name, quiet in choice.quiet.items()
+    }
+    untold = {name: why_untold(found.get(name), labels) for name in choice.destinations}
     return Explanation(
-        subject=subject,
-        change=change,
-        verdicts=config.table.explain(subject, change),
-        choice=config.table.choose(subject, change),
+        source=subject.source,
+        facts=discretion.facts(asdict(facts) | {"change": change}),
+        verdicts=discretion.verdicts(table.explain(subject, change)),
+        choice=choice,
+        labels=discretion.labels(),
+        waits={name: discretion.wait(wait) for name, wait in waits.items()},
+        untold={name: why for name, why in untold.items() if why is not None},
     )
+
+
+def _doubt(overrides: Mapping[str, str]) -> None:
+    """Say what CircleCI is not known to send; it may one day all the same."""
+    from circleci_relay.config.match_hints import of_route  # noqa: PLC0415
+    from circleci_relay.matching import MatchFaults  # noqa: PLC0415
+
+    given = {name: overrides[name] for name in ("type", "status") if overrides.get(name)}
+    with suppress(MatchFaults):  # what is no pattern is no status either, and is taken as it is
+        for _, said in of_route(given):
+            click.echo(f"({printable(said)})", err=True)
 
 
 def _change(source: str, facts: Facts, previous: str | None, *, given: bool) -> Change | None:
@@ -118,21 +149,6 @@ def _change(source: str, facts: Facts, previous: str | None, *, given: bool) -> 
     return circleci.compare(
         circleci.is_good(replace(facts, status=previous)), circleci.is_good(facts)
     )
-
-
-def _source(config: Config, name: str | None) -> str:
-    """The source asked for; any of them will do where no route looks at it."""
-    from circleci_relay.cli.loading import pick_source  # noqa: PLC0415
-
-    if name is None and config.sources and not any(map(_looks_at_source, config.routes.values())):
-        return next(iter(config.sources))
-    return pick_source(config, name).name
-
-
-def _looks_at_source(route: RouteSettings) -> bool:
-    match = route.match or {}
-    refused = match.get("not") or {}
-    return "source" in match or "source" in refused
 
 
 def _parse(settings: Sequence[str]) -> dict[str, str]:
@@ -193,62 +209,12 @@ def _show(explanation: Explanation, expect: str | None, *, as_json: bool) -> Non
     )
     as_expected = None if wanted is None else set(wanted) == set(got)
     if as_json:
-        emit(_record(explanation, wanted, as_expected=as_expected))
+        emit(explanation.record() | {"expected": wanted, "as_expected": as_expected})
     else:
-        _show_to_people(explanation)
+        explanation.show()
     if wanted is not None and not as_expected:
         missing = sorted(set(wanted) - set(got))
         surplus = sorted(set(got) - set(wanted))
         parts = [f"not sent to {', '.join(missing)}"] if missing else []
         parts += [f"sent to {', '.join(surplus)}"] if surplus else []
         raise Found(f"not as expected: {'; '.join(parts)}")
-
-
-def _record(
-    explanation: Explanation, wanted: list[str] | None, *, as_expected: bool | None
-) -> dict[str, object]:
-    facts = asdict(explanation.subject.facts) | {"change": explanation.change}
-    return {
-        "source": explanation.subject.source,
-        "facts": {name: value for name, value in facts.items() if value is not None},
-        "verdicts": [
-            {
-                "route": verdict.route,
-                "matched": verdict.matched,
-                "reason": verdict.reason,
-                "to": list(verdict.to),
-            }
-            for verdict in explanation.verdicts
-        ],
-        "destinations": list(explanation.choice.destinations),
-        "expected": wanted,
-        "as_expected": as_expected,
-    }
-
-
-def _show_to_people(explanation: Explanation) -> None:
-    facts = asdict(explanation.subject.facts) | {"change": explanation.change}
-    shown = {"source": explanation.subject.source} | facts
-    width = max(map(len, shown))
-    for name, value in shown.items():
-        if value is not None:
-            click.echo(f"{name:<{width}}  {printable(str(value))}")
-    click.echo()
-    print_table(
-        ["route", "", "why", "to"],
-        [
-            (
-                verdict.route,
-                "yes" if verdict.matched else "no",
-                verdict.reason,
-                ", ".join(verdict.to) if verdict.matched else "",
-            )
-            for verdict in explanation.verdicts
-        ],
-        styles=["green" if verdict.matched else "dim" for verdict in explanation.verdicts],
-    )
-    click.echo()
-    got = explanation.choice.destinations
-    click.echo(
-        f"goes to {', '.join(got)}" if got else "goes nowhere: stored, and counted unmatched"
-    )

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from circleci_relay.cli.claims import STATUSES, Past
+from circleci_relay.model import Change
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -35,6 +38,38 @@ def json_option(function: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")(
         function
     )
+
+
+def label_option(function: F) -> F:
+    """`--label`, repeatable; arrives as `labels`, read by `labelling.read_labels`."""
+    return click.option(
+        "--label",
+        "labels",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="A label of the project, in place of what `projects` says; an empty VALUE is absent.",
+    )(function)
+
+
+def past_options(function: F) -> F:
+    """`--change` and `--previous`; see `past_of`."""
+    function = click.option(
+        "--previous",
+        type=click.Choice(STATUSES),
+        help="How the same workflow on the same branch ended before, instead of --change.",
+    )(function)
+    return click.option(
+        "--change",
+        type=click.Choice([each.value for each in Change]),
+        help="How it compares with the last event of its line, with a likely history.",
+    )(function)
+
+
+def past_of(change: str | None, previous: str | None) -> Past:
+    """What the options say of an event's line."""
+    if change is not None and previous is not None:
+        raise click.UsageError("give --change or --previous, not both")
+    return Past(change=Change(change) if change is not None else None, previous=previous)
 
 
 def secret_options(function: F) -> F:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
 
 import aiohttp
 
-from circleci_relay.circleci import payload, signature
-from circleci_relay.errors import Malformed
+from circleci_relay.cli.payloads import headers_of
 
 TIMEOUT = 10.0
 """Seconds after which CircleCI gives up on an answer."""
@@ -27,21 +25,6 @@ class Answer:
     def ok(self) -> bool:
         """Whether CircleCI would be content."""
         return self.status is not None and 200 <= self.status < 300  # noqa: PLR2004
-
-
-def headers_of(body: bytes, secret: bytes | None) -> dict[str, str]:
-    """The headers that CircleCI sends with *body*; unsigned where *secret* is None."""
-    # As logged from a real request: see the docs' "Outbound webhooks", section "Headers".
-    headers = {
-        "content-type": "application/json",
-        "user-agent": "CircleCI-Webhook/1.0",
-        "accept-encoding": "gzip, deflate",
-    }
-    with suppress(Malformed):  # what is no event has no type, and may be sent all the same
-        headers["circleci-event-type"] = payload.event_type(payload.parse(body))
-    if secret is not None:
-        headers[signature.HEADER] = signature.sign(body, secret)
-    return headers
 
 
 async def post(

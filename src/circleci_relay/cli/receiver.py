@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from aiohttp import web
 
@@ -57,9 +58,34 @@ class Arrival:
     body: bytes
     verified: bool | None  #: by circleci-signature; None where no secret was given
     answered: int | None  #: None where no answer will be given
+    headers: tuple[tuple[str, str], ...] = ()  #: as they came, names in lower case
 
-    def record(self) -> dict[str, object]:
-        """What scripts read, one JSON object an arrival."""
+    @property
+    def content(self) -> Any:
+        """The body's JSON value; what is no JSON as text, bytes that are no UTF-8 replaced."""
+        try:
+            value = json.loads(self.body, parse_constant=_refuse)
+            json.dumps(value, indent=1)  # what is nested too deeply to be written is shown as text
+        except (ValueError, RecursionError):
+            return self.body.decode(errors="replace")
+        return value
+
+    def record(self, *, whole: bool = False) -> dict[str, object]:
+        """What scripts read, one JSON object an arrival; the *whole* with headers and body."""
+        record = self._outline()
+        if whole:
+            record["headers"] = self._by_name()
+            record["body"] = self.content
+        return record
+
+    def _by_name(self) -> dict[str, str]:
+        """Headers by name; what came several times is joined, as HTTP has it."""
+        found: dict[str, str] = {}
+        for name, value in self.headers:
+            found[name] = f"{found[name]}, {value}" if name in found else value
+        return found
+
+    def _outline(self) -> dict[str, object]:
         return {
             "time": self.time.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "method": self.method,
@@ -73,6 +99,11 @@ class Arrival:
             "verified": self.verified,
             "answered": self.answered,
         }
+
+
+def _refuse(constant: str) -> None:
+    """NaN and its like are no JSON, and nobody could read them back."""
+    raise ValueError(constant)
 
 
 class Receiver:
@@ -138,6 +169,7 @@ class Receiver:
                 webhook_id=webhook_id,
                 attempt=request.headers.get("relay-attempt"),
                 body=body,
+                headers=tuple((name.lower(), value) for name, value in request.headers.items()),
                 verified=self._verify(body, request.headers.get(signature.HEADER)),
                 answered=None if self._manner.hang else status,
                 **_identity(body, request.headers.get("circleci-event-type")),

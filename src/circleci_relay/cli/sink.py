@@ -17,7 +17,10 @@ from circleci_relay.cli.receiver import Arrival, Manner, Receiver
 from circleci_relay.cli.verbs import verb
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+LONGEST_SHOWN = 65_536
+"""Characters of a body that are shown to people."""
 
 STATUS = click.IntRange(200, 599)
 
@@ -44,6 +47,8 @@ class Listen(click.ParamType[tuple[str, int]]):
     examples="""
     circleci-relay sink
     circleci-relay sink --listen :9001 --fail-first 2
+    circleci-relay sink --show                           # headers and body of each arrival
+    circleci-relay sink --show --json | jq .body.text
     circleci-relay sink --status 410
     circleci-relay sink --secret-env CIRCLECI_WEBHOOK_SECRET --json | jq .verified
     """,
@@ -69,6 +74,11 @@ class Listen(click.ParamType[tuple[str, int]]):
 @click.option("--hang", is_flag=True, help="Never answer.")
 @secret_options
 @json_option
+@click.option(
+    "--show",
+    is_flag=True,
+    help="Print headers and body too, secrets included; --json and --log then have them as well.",
+)
 @click.option("--quiet", is_flag=True, help="Print no arrivals.")
 @click.option(
     "--log",
@@ -87,6 +97,7 @@ def sink(  # noqa: PLR0913 - a parameter for each option
     secret_env: str | None,
     secret_file: Path | None,
     as_json: bool,
+    show: bool,
     quiet: bool,
     log: Path | None,
 ) -> None:
@@ -102,7 +113,7 @@ def sink(  # noqa: PLR0913 - a parameter for each option
     secret = read_secret(secret_env, secret_file)
     with ExitStack() as stack:
         file = stack.enter_context(log.open("a", encoding="utf-8")) if log else None
-        note = _reporter(as_json=as_json, quiet=quiet, log=file)
+        note = _reporter(as_json=as_json, show=show, quiet=quiet, log=file)
         asyncio.run(_receive(Receiver(manner, note, secret=secret).at(*listen), as_json=as_json))
 
 
@@ -120,16 +131,41 @@ async def _receive(receiver: Receiver, *, as_json: bool) -> None:
         await stop.wait()
 
 
-def _reporter(*, as_json: bool, quiet: bool, log: IO[str] | None) -> Callable[[Arrival], None]:
+def _reporter(
+    *, as_json: bool, show: bool, quiet: bool, log: IO[str] | None
+) -> Callable[[Arrival], None]:
     def note(arrival: Arrival) -> None:
-        line = json.dumps(arrival.record())
+        line = json.dumps(arrival.record(whole=show))
         if log is not None:
             log.write(line + "\n")
             log.flush()
-        if not quiet:
-            click.echo(line if as_json else _for_people(arrival))
+        if quiet:
+            return
+        if as_json:
+            click.echo(line)
+            return
+        click.echo(_for_people(arrival))
+        if show:
+            click.echo("\n".join([*_whole(arrival), ""]))
 
     return note
+
+
+def _whole(arrival: Arrival) -> Iterator[str]:
+    """Headers and body, line by line; a terminal must obey nothing in them."""
+    for name, value in arrival.headers:
+        yield printable(f"    {name}: {value}")
+    content = arrival.content
+    if isinstance(content, str):
+        text = content
+    else:
+        text = json.dumps(content, indent=2, ensure_ascii=False)
+    if text:
+        yield ""
+    for line in text[:LONGEST_SHOWN].splitlines():
+        yield f"    {printable(line)}"
+    if len(text) > LONGEST_SHOWN:
+        yield f"    ... {len(text) - LONGEST_SHOWN} more characters; --json has all of them"
 
 
 def _for_people(arrival: Arrival) -> str:

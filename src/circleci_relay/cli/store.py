@@ -195,8 +195,8 @@ def _settings(paths: Sequence[Path]) -> StoreSettings:
 
 def _url(text: str, option: str) -> str:
     """Read a URL of the command line: with values from elsewhere, and no password in it."""
-    from circleci_relay.config.fields import read_store_url  # noqa: PLC0415 - pydantic
     from circleci_relay.config.interpolate import EnvRef, expand, parse  # noqa: PLC0415
+    from circleci_relay.config.store_url import read_store_url  # noqa: PLC0415 - pydantic
 
     try:
         parts = parse(text)
