@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory --no-builtin-rules
-.PHONY: help setup check format test quick faults soak demo bench docs image lock clean
+.PHONY: help setup check format test tools coverage quick faults soak demo bench docs image lock clean
 
 BIN := .venv/bin
 COVERAGE_FLOOR := 90
@@ -21,14 +21,24 @@ setup:
 demo: setup ## show the relay at work in under 30 s (STAY=1: then stay up to play with)
 	@$(BIN)/circleci-relay demo $(if $(STAY),--stay) $(ARGS)
 
-test: setup ## everything that must pass: `make check`, all tests, coverage
-	@scripts/promtool
-	@scripts/faketime
+test: setup tools ## everything that must pass: `make check` and all tests
 	@$(MAKE) check
+	PATH="$$PWD/.tools:$$PATH" $(BIN)/python -m pytest -n 2 --dist loadscope --durations=10 $(ARGS)
+
+# Apart, since it makes the tests take half as long again.
+coverage: setup tools ## all tests once more, and what part of the code they run
 	@rm -f .coverage .coverage.*
-	PATH="$$PWD/.tools:$$PATH" $(BIN)/coverage run -m pytest -n 2 --durations=10 $(ARGS)
+	PATH="$$PWD/.tools:$$PATH" $(BIN)/coverage run -m pytest -n 2 $(ARGS)
 	@$(BIN)/coverage combine -q
 	$(BIN)/coverage report --fail-under=$(COVERAGE_FLOOR)
+
+# Servers and programs that the tests are held against; what cannot be had is said.
+tools:
+	@scripts/promtool
+	@scripts/faketime
+	@scripts/alertmanager
+	@scripts/brokers
+	@scripts/kafka
 
 # The soak comes last, and only when what is before it passes.
 faults: setup ## the fault suite in full, then the soak (ARGS="-k clock", RELAY_SEED=7, SOAK=0: no soak)
@@ -57,6 +67,7 @@ bench: setup ## the relay measured beside a naive one (ARGS="postgres growth --q
 
 docs: setup ## write the generated pages of docs/reference again
 	@$(BIN)/python scripts/reference.py
+	@$(BIN)/python scripts/message_pages.py
 
 image: ## build the container image and ask it for its version
 	@scripts/image

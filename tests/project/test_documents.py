@@ -16,12 +16,12 @@ import yaml
 
 from circleci_relay import __version__, config, series
 from circleci_relay.cli import main
+from circleci_relay.rendering import preset
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted(
     [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")], key=lambda path: path.as_posix()
 )
-GENERATED = ("configuration.md", "cli.md", "metrics.md")
 A_SOURCE = "\nsources:\n  circleci: {path: /webhooks/circleci, secrets: [made-up-secret]}\n"
 HISTOGRAM_PARTS = ("_bucket", "_count", "_sum")
 
@@ -99,12 +99,19 @@ def test_commands_parse(place: str, line: str) -> None:
     command.make_context(verb, arguments, parent=parent)
 
 
-@pytest.mark.parametrize("name", GENERATED)
-def test_generated_pages_are_fresh(name: str) -> None:
+@pytest.mark.parametrize("script", ["reference.py", "message_pages.py"])
+def test_generated_pages_are_fresh(script: str) -> None:
     """The reference says what the code says; `make docs` writes it again."""
-    pages = runpy.run_path(str(ROOT / "scripts" / "reference.py"))["pages"]()
-    found = (ROOT / "docs" / "reference" / name).read_text(encoding="utf-8")
-    assert found == pages[name], f"docs/reference/{name} is stale: run `make docs`"
+    pages = runpy.run_path(str(ROOT / "scripts" / script))["pages"]()
+    for name, text in pages.items():
+        found = (ROOT / "docs" / "reference" / name).read_text(encoding="utf-8")
+        assert found == text, f"docs/reference/{name} is stale: run `make docs`"
+
+
+def test_no_page_of_a_preset_is_left_over() -> None:
+    """A preset that is gone takes its page along."""
+    pages = {each.stem for each in (ROOT / "docs" / "reference" / "presets").glob("*.md")}
+    assert pages == set(preset.names())
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
