@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import traceback
 from typing import TYPE_CHECKING, Literal
 
 import structlog
@@ -123,9 +124,14 @@ class Reloader:
             except ConfigError as fault:
                 self._seen = before
                 return ReloadReport(result="failed", faults=fault.faults)
-            except Exception as fault:
-                # Whatever a file makes of the reader, the relay goes on with what it has.
-                log.exception("config_reader_failed")
+            except Exception as fault:  # noqa: BLE001 - a file must not end what is running
+                # Without its words: they may repeat secrets that nobody knows of yet.
+                place = traceback.extract_tb(fault.__traceback__)[-1]
+                log.error(  # noqa: TRY400 - for the same reason
+                    "config_reader_failed",
+                    error=type(fault).__name__,
+                    at=f"{place.name}:{place.lineno}",
+                )
                 self._seen = before
                 words = StartupError(f"cannot be read: {type(fault).__name__} in the relay")
                 return ReloadReport(result="failed", faults=(self._as_fault(words),))

@@ -109,6 +109,15 @@ async def test_the_demo_runs_and_finds_nothing_wrong(relay: Relay, env: dict[str
     assert left(env) == []
 
 
+async def test_it_ends_by_itself(relay: Relay, env: dict[str, str]) -> None:
+    """In time, and leaves nothing."""
+    async with asyncio.timeout(PATIENCE):
+        done = await relay("demo", "--json", env=env)
+    assert done.code == 0, done.out + done.err
+    assert done.json["ok"] is True
+    assert left(env) == []
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_nothing_is_left_when_it_is_interrupted(
     env: dict[str, str], number: signal.Signals

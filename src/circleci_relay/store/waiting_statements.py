@@ -18,36 +18,20 @@ d = deliveries.c
 param = sa.bindparam
 
 
+_UNTOLD = (d.state == PENDING, d.attempts == 0, d.token.is_(None))
+"""One that nobody has begun to tell, and that may still be changed."""
+
+keys: sa.BindParameter[list[int]] = param("keys", expanding=True)
+
+
 class WaitingStatements:
     """A part of `Statements`."""
 
     def _waiting(self, insert: Insert) -> None:
-        """Deliveries that wait for what may make them needless; see `waiting`."""
-        g = gatherings.c
-        #: One that nobody has begun to tell, and that may still be changed.
-        untold = (d.state == PENDING, d.attempts == 0, d.token.is_(None))
-        keys: sa.BindParameter[list[int]] = param("keys", expanding=True)
-        line_keys: sa.BindParameter[list[bytes]] = param("line_keys", expanding=True)
-        gathering_keys: sa.BindParameter[list[bytes]] = param("gathering_keys", expanding=True)
+        """Whatever waits; the three ways of it follow."""
         self.add_waiting = sa.insert(deliveries)
-        self.begin_gatherings = insert(gatherings).on_conflict_do_nothing(index_elements=["key"])
-        self.find_gatherings = (
-            sa.select(g.key, g.delivery, g.count, g.rank)
-            .where(g.key.in_(gathering_keys))
-            .order_by(g.key)
-            .with_for_update()
-        )
-        self.put_gatherings = upsert(insert(gatherings), gatherings)
         self.find_untold = (
-            sa.select(d.key).where(d.key.in_(keys), *untold).order_by(d.key).with_for_update()
-        )
-        self.find_held = (
-            sa.select(d.key, d.destination, d.line, d.state, d.attempts, events.c.received_at)
-            .join(events, events.c.key == d.event)
-            .where(
-                d.line.in_(line_keys), sa.or_(d.state == PENDING, d.created_at >= param("since"))
-            )
-            .order_by(d.key)
+            sa.select(d.key).where(d.key.in_(keys), *_UNTOLD).order_by(d.key).with_for_update()
         )
         self.supersede = (
             sa.update(deliveries)
@@ -61,12 +45,46 @@ class WaitingStatements:
             )
         )
         self.whose = sa.select(d.key, d.destination).where(d.key.in_(keys))
-        self.hurry = (
-            sa.update(deliveries).where(d.key == param("held"), *untold).values(due_at=param("now"))
+        self._held()
+        self._gathered(insert)
+        self._together()
+
+    def _held(self) -> None:
+        """Until the line may have turned good."""
+        line_keys: sa.BindParameter[list[bytes]] = param("line_keys", expanding=True)
+        self.find_held = (
+            sa.select(d.key, d.destination, d.line, d.state, d.attempts, events.c.received_at)
+            .join(events, events.c.key == d.event)
+            .where(
+                d.line.in_(line_keys), sa.or_(d.state == PENDING, d.created_at >= param("since"))
+            )
+            .order_by(d.key)
         )
         self.standing_of = sa.select(
             lines.c.key, lines.c.good, lines.c.since, lines.c.streak
         ).where(lines.c.key.in_(line_keys))
+
+    def _gathered(self, insert: Insert) -> None:
+        """Told once, or together: what belongs to one gathering."""
+        g = gatherings.c
+        gathering_keys: sa.BindParameter[list[bytes]] = param("gathering_keys", expanding=True)
+        self.begin_gatherings = insert(gatherings).on_conflict_do_nothing(index_elements=["key"])
+        self.find_gatherings = (
+            sa.select(g.key, g.delivery, g.count, g.rank)
+            .where(g.key.in_(gathering_keys))
+            .order_by(g.key)
+            .with_for_update()
+        )
+        self.put_gatherings = upsert(insert(gatherings), gatherings)
+        self.hurry = (
+            sa.update(deliveries)
+            .where(d.key == param("held"), *_UNTOLD)
+            .values(due_at=param("now"))
+        )
+        self.drop_gatherings = sa.delete(gatherings).where(g.updated_at < param("before"))
+
+    def _together(self) -> None:
+        """A leader and those that follow it."""
         self.find_others = (
             sa.select(
                 d.leader,
@@ -114,4 +132,3 @@ class WaitingStatements:
             )
             .values(due_at=param("now"), leader=sa.null())
         )
-        self.drop_gatherings = sa.delete(gatherings).where(g.updated_at < param("before"))
