@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from bench import backlog, cost, fan_out, growth, messages, processes, report, run
+from bench import backlog, cost, fan_out, growth, log, messages, processes, report, run
 from bench.databases import Server, Sqlite
 from bench.stage import Stage
 from bench.subjects import RELAY
@@ -36,6 +36,7 @@ SUITES: dict[str, Callable[[Stage], Awaitable[Finding]]] = {
     "start": backlog.start,
     "cost": cost.cost,
     "messages": messages.messages,
+    "log": log.log,
 }
 ALL = "all"
 

@@ -17,6 +17,9 @@ Micros = int
 
 SECOND: Micros = 1_000_000
 
+RELAY = "relay"
+"""The source of what the relay tells of itself; no source of a file may be called so."""
+
 
 class EventType(StrEnum):
     """The types CircleCI documents. Others are taken in just the same."""
@@ -24,6 +27,10 @@ class EventType(StrEnum):
     WORKFLOW_COMPLETED = "workflow-completed"
     JOB_COMPLETED = "job-completed"
     PING = "ping"
+
+
+ALERT = "relay-alert"
+"""The type of what the relay tells of itself: no webhook, and nothing that is routed."""
 
 
 class Change(StrEnum):
@@ -70,6 +77,7 @@ class Reason(StrEnum):
     MAX_ATTEMPTS = "max_attempts"
     EXPIRED = "expired"  #: still pending at `keep`
     SUPERSEDED = "superseded"  #: cancelled: what came after it made it needless
+    CANCELLED = "cancelled"  #: cancelled: an operator said so
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,6 +241,7 @@ class Claim:
     history: str | None = None  #: as in `Told`
     group: int | None = None  #: what those told together with it have in common
     others: tuple[Told, ...] = ()  #: the events told together with it, in the order they came
+    replay: bool = False  #: made long after the event came
 
     @property
     def size(self) -> int:

@@ -138,7 +138,7 @@ SERIES: tuple[Series, ...] = (
         "histogram",
         "delivery_duration_seconds",
         "destination",
-        "Seconds from receiving an event to its delivery, retries and holds included.",
+        "Seconds from receiving an event to its delivery, retries and holds included, replays not.",
         buckets=_DELIVERY,
     ),
     _series(
@@ -162,7 +162,7 @@ SERIES: tuple[Series, ...] = (
         "counter",
         "settles_fenced_total",
         "",
-        "Attempts whose delivery was by then in other hands: recorded, without effect.",
+        "Attempts whose delivery was cancelled or in other hands by then: recorded, to no effect.",
     ),
     _series(
         "counter", "leases_lost_total", "", "Deliveries dropped because their lease would run out."

@@ -92,6 +92,20 @@ async def test_the_default_exchange_takes_a_queues_name(server: RabbitMQ, channe
     assert [each.message_id for each in await taken(channel, "acme")] == ["msg_1", "msg_2"]
 
 
+async def test_a_replay_beside_what_it_replays(server: RabbitMQ, channel: Any) -> None:
+    """Two of one id at once: each is told what became of it, be it refused or taken."""
+    declare = {"type": "topic", "queue": "bound", "keys": ["known"]}
+    async with opened(transport(server.url, exchange="circleci", declare=declare)) as queue:
+        both = [queue.send(to("unbound", 1), Answer()) for _ in range(2)]
+        refused = await asyncio.gather(*both, return_exceptions=True)
+        both = [queue.send(to("known", 2), Answer()) for _ in range(2)]
+        taken_in = await asyncio.gather(*both)
+    told = [queue.explain(each)[1] for each in refused if isinstance(each, Exception)]
+    assert ["no queue is bound" in words for words in told] == [True, True]
+    assert taken_in == [None, None]
+    assert [each.message_id for each in await taken(channel)] == ["msg_2", "msg_2"]
+
+
 async def test_two_hundred_at_once(server: RabbitMQ, channel: Any) -> None:
     """All arrive, each once."""
     async with opened(transport(server.url, exchange="circleci", declare=BOUND)) as queue:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,7 +24,15 @@ from circleci_relay.store import admin, quiet
 from circleci_relay.store.bulk import batches
 from circleci_relay.store.copying import _Run, copy
 from circleci_relay.store.place import database_of
-from circleci_relay.store.schema import bodies, metadata
+from circleci_relay.store.schema import (
+    alerts,
+    audit,
+    bodies,
+    jobs,
+    metadata,
+    quarters,
+    rejects,
+)
 from circleci_relay.store.viewing import viewed
 from support.postgres import name_in
 from support.storing import LEASE, MAIN, SQLITE, opened, refusal, rows_in
@@ -33,10 +42,9 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    import sqlalchemy as sa
-
     from circleci_relay.store.copying import Compared, Progress
     from circleci_relay.store.database import Database
+    from circleci_relay.store.unit import Unit
     from support.postgres import Postgres
 
 DEAD = Decision(state=State.DEAD, reason=Reason.REFUSED)
@@ -106,6 +114,20 @@ async def filled(url: str) -> None:
         await bench.settle(dead, DEAD, error="it said \0 nothing é", excerpt=b"\0\xff no")
         bench.store.release(rest[:1])
         await bench.store.flush()
+        await bench.store.do(repaired)
+
+
+def repaired(unit: Unit) -> None:
+    """A row in each table that only an operator's doings, or a stranger's, fill."""
+    made: dict[type[Any], Any] = {
+        sa.Text: "it said \u00e9",
+        sa.LargeBinary: b"\0\xff",
+        sa.Boolean: True,
+        sa.BigInteger: 2**40,
+    }
+    for table in (quarters, jobs, rejects, audit, alerts):
+        row = {column.name: made[type(column.type)] for column in table.columns}
+        unit.connection.execute(sa.insert(table), [row])
 
 
 async def copied(source: str, target: str, **options: Any) -> Sequence[Compared]:

@@ -138,7 +138,7 @@ async def test_a_fault_of_our_own_ends_the_process(url: str) -> None:
         raise ZeroDivisionError
 
     with pytest.raises(StoreUnavailable):
-        await store._do(wrong)
+        await store.do(wrong)
     with pytest.raises(ZeroDivisionError):
         await running
     with pytest.raises(StoreUnavailable):

@@ -102,7 +102,7 @@ async def test_a_commit_waits_for_the_disk_whatever_the_default(
 
 
 async def _setting(bench: Bench, name: str) -> object:
-    return await bench.store._do(
+    return await bench.store.do(
         lambda unit: unit.connection.exec_driver_sql(f"SHOW {name}").scalar()
     )
 

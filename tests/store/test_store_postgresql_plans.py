@@ -20,7 +20,13 @@ if TYPE_CHECKING:
 
     from support.postgres import Postgres
 
-COUNTS = {"count_pending", "count_dead", "all_destinations", "lock_destinations"}
+COUNTS = {
+    "count_pending",
+    "count_dead",
+    "all_destinations",
+    "lock_destinations",
+    "unfinished_jobs",
+}
 """What reads all there is, in the background or of tables that stay small."""
 
 SMALL = ("configs", "destinations")
@@ -46,6 +52,15 @@ def filled(postgres: Postgres, migrated: str) -> Iterator[str]:
     """A store with a past and a backlog, and the statistics of both."""
     url = postgres.database(template=name_in(migrated))
     rows_in(url, _FILL)
+    yield url
+    postgres.drop(url)
+
+
+@pytest.fixture(scope="module")
+def rested(postgres: Postgres, migrated: str) -> Iterator[str]:
+    """The same while nothing has waited for long: the statistics know of nothing pending."""
+    url = postgres.database(template=name_in(migrated))
+    rows_in(url, _FILL.replace("'pending'", "'delivered'"))
     yield url
     postgres.drop(url)
 
@@ -97,6 +112,27 @@ def test_what_lanes_ask_goes_by_the_partial_index(filled: str, name: str) -> Non
     assert "Limit" in plan
     assert "Seq Scan" not in plan
     assert "Sort" not in plan, plan
+
+
+BY_KEY = sorted(
+    name
+    for name, text in TEXTS.items()
+    if re.search(r"deliveries\.(key|leader) (=|IN) [$(]|leaders\.key =", text)
+    and "'pending'" in text
+)
+
+
+def test_some_find_what_is_pending_by_its_key() -> None:
+    """Those that the next test is about."""
+    assert {"settle", "release", "cancel", "expire", "lock_pending", "unlead"} <= {*BY_KEY}
+
+
+@pytest.mark.parametrize("name", BY_KEY)
+def test_one_row_is_not_looked_for_among_all_that_is_pending(rested: str, name: str) -> None:
+    """Though statistics from before a backlog say that nothing is."""
+    plan = _plan(rested, TEXTS[name])
+    # What is chosen within it, at one destination, does go by that index.
+    assert plan.count("ix_deliveries_pending") <= TEXTS[name].count("(SELECT"), plan
 
 
 def test_everything_can_be_planned(filled: str) -> None:

@@ -91,11 +91,12 @@ async def test_a_damaged_database_is_refused(open_bench: Open) -> None:
     assert "cannot be used" in await refusal(bench.url)
 
 
-async def test_only_the_owner_may_read_it(bench: Bench) -> None:
+async def test_only_the_owner_may_read_it(open_bench: Open) -> None:
     """Bodies and headers are nobody else's business."""
-    await bench.accept("chat")
-    for name in ("relay.db", "relay.db-wal", "relay.db-shm", "relay.db.lock"):
-        assert stat.S_IMODE(bench.path.with_name(name).stat().st_mode) == 0o600, name
+    async with open_bench() as bench:
+        await bench.accept("chat")
+        for name in ("relay.db", "relay.db-wal", "relay.db-shm", "relay.db.lock"):
+            assert stat.S_IMODE(bench.path.with_name(name).stat().st_mode) == 0o600, name
 
 
 async def test_the_file_is_set_up_as_the_promises_need(bench: Bench) -> None:

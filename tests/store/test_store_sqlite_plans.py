@@ -24,7 +24,7 @@ def url(sqlite_url: str) -> str:
     return sqlite_url
 
 
-COUNTS = {"count_pending", "count_dead", "all_destinations"}
+COUNTS = {"count_pending", "count_dead", "all_destinations", "unfinished_jobs"}
 """What reads all there is, in the background or of tables that stay small."""
 
 SMALL = ("configs", "configs_1", "destinations", "destinations_1")

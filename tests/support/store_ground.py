@@ -31,7 +31,10 @@ _DELIVERIES = (
     " FROM deliveries d LEFT JOIN events e ON e.key = d.event"
 )
 _ATTEMPTS = "SELECT delivery, number, result FROM attempts"
-_TABLES = "events, bodies, deliveries, attempts, lines, gatherings, destinations, configs, minutes"
+_TABLES = (
+    "events, bodies, deliveries, attempts, lines, gatherings, destinations, configs, minutes,"
+    " quarters"
+)
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,12 @@ import asyncio
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-from circleci_relay.delivery.lane import Lane
+from circleci_relay.delivery.lane import Lane, LaneState
 from circleci_relay.delivery.sender import Sender
 from circleci_relay.store.lanes import Offer
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Coroutine, Iterable, Mapping, Sequence
 
     from circleci_relay.clock import Clock
     from circleci_relay.config.model import Destination
@@ -35,6 +35,8 @@ class Dispatcher:
         self._retiring: set[asyncio.Task[None]] = set()  # lanes of destinations that are gone
         self._outlived: set[asyncio.Task[None]] = set()  # senders that were replaced
         self._stopped = False
+        self._paused: Collection[str] = frozenset()  # by hand
+        self._retried: dict[str, Micros] = {}
         self._begun: tuple[Store, asyncio.TaskGroup] | None = None
 
     def begin(self, store: Store, tasks: asyncio.TaskGroup) -> None:
@@ -84,6 +86,25 @@ class Dispatcher:
             self._senders[name] = sender
         for sender in self._senders.values():
             sender.surround(surroundings)
+
+    # What operators say
+
+    def control(self, paused: Collection[str], retried: Mapping[str, Micros]) -> None:
+        """
+        Let exactly *paused* be paused by hand; try anew what was *retried* since last told.
+
+        To be told before `configure`, too: nothing must slip out at what is paused.
+        """
+        self._paused = paused
+        for name, lane in self._lanes.items():
+            lane.pause(name in paused)
+            if retried.get(name, 0) != self._retried.get(name, 0):  # clocks of replicas differ
+                lane.retry()
+        self._retried.update(retried)
+
+    def states(self) -> Mapping[str, LaneState]:
+        """How each configured destination stands in this process."""
+        return {name: lane.state for name, lane in self._lanes.items()}
 
     async def stop(self, drain: float) -> None:
         """Begin no attempt; give those under way *drain* seconds; the rest stays in the store."""
@@ -145,7 +166,7 @@ class Dispatcher:
 
     def _open(self, destination: Destination, sender: Sender, stopped: Micros) -> Lane:
         store, tasks = self._work
-        return Lane(
+        lane = Lane(
             destination,
             sender,
             store=store,
@@ -154,6 +175,8 @@ class Dispatcher:
             stopped=stopped,
             spawn=tasks.create_task,
         )
+        lane.pause(destination.name in self._paused)  # before its feeder runs at all
+        return lane
 
     def _spawn(self, closing: Coroutine[Any, Any, None], among: set[asyncio.Task[None]]) -> None:
         task = self._work[1].create_task(closing)

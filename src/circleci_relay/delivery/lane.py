@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -46,6 +47,18 @@ Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
 log = structlog.get_logger()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneState:
+    """How one destination stands in this process."""
+
+    paused: bool  #: by whatever
+    by_file: bool  #: relay.yaml says so
+    breaker_open: bool
+    held_until: Micros | None  #: it asked for a pause until then (Retry-After)
+    in_hand: int  #: claimed: under way, or about to be
+    probe_at: Micros | None = None  #: while its breaker is open: when the next probe may go
+
+
 class Lane:
     """
     Everything between one destination's due deliveries and their settlements.
@@ -85,6 +98,7 @@ class Lane:
         self._offered = 0
         self._backlog = True  # until a claim has shown that nothing waits
         self._next_due: Micros | None = None
+        self._paused = False  # by hand; the configuration may say so too
         self._held_until = 0.0
         self._credit = 0  # turns at the rate limit that were taken and not used
         self._probe: Claim | None = None
@@ -109,12 +123,53 @@ class Lane:
         )
         rate = destination.rate_limit
         self._limiter = AsyncLimiter(rate.burst, rate.burst / rate.rate) if rate else None
-        breaker = destination.breaker
-        self._breaker = Breaker(breaker.failures, breaker.pause) if breaker else None
         self._credit = 0
+        self._staff()
+        self._forget()
+
+    # What operators say
+
+    @property
+    def state(self) -> LaneState:
+        """How it stands."""
+        by_file = self.destination.paused
+        monotonic, now = self._clock.monotonic(), self._clock.now()
+        left = self._held_until - monotonic if self._held_until else 0.0
+        probe_at = None
+        if self._breaker and self._breaker.open:
+            probe_at = now + round(self._breaker.wait(monotonic) * SECOND)
+        return LaneState(
+            paused=by_file or self._paused,
+            by_file=by_file,
+            breaker_open=probe_at is not None,
+            held_until=now + round(left * SECOND) if left > 0 else None,
+            in_hand=self._in_hand,
+            probe_at=probe_at,
+        )
+
+    def pause(self, paused: bool) -> None:  # noqa: FBT001 - says it all
+        """Begin nothing from here on, or again, unless the configuration pauses it too."""
+        if paused != self._paused:
+            self._paused = paused
+            log.info(
+                "destination_paused" if paused else "destination_resumed",
+                by="operator",
+                destination=self.name,
+            )
+            self._show()
+            self._wake.set()
+
+    def retry(self) -> None:
+        """Forget what kept it waiting: somebody says that it works again."""
+        self._forget()
+        self._backlog = True
+
+    def _forget(self) -> None:
+        """Begin with a closed breaker and no hold."""
+        breaker = self.destination.breaker
+        self._breaker = Breaker(breaker.failures, breaker.pause) if breaker else None
         self._held_until = 0.0
         self._probe = None
-        self._staff()
         self._show()
         self._wake.set()
 
@@ -146,6 +201,7 @@ class Lane:
             self._held_until = 0.0
         return (
             self._closing
+            or self._paused
             or self.destination.paused
             or self._held_until > 0
             or not self._store.available.is_set()
@@ -410,7 +466,7 @@ class Lane:
 
     def _show(self) -> None:
         self._series.breaker_open.set(bool(self._breaker and self._breaker.open))
-        self._series.paused.set(self.destination.paused)
+        self._series.paused.set(self._paused or self.destination.paused)
 
     # The end
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from circleci_relay.model import SECOND, Micros, State
 from circleci_relay.store.claim import record_lost
+from circleci_relay.store.forget import forget
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,6 +28,8 @@ _GATHERING: Micros = 24 * 3600 * SECOND
 """Longer than anything is waited for; what is told later than that is told anew."""
 
 START: Cursor = (-(2**62), 0)
+_END: Cursor = (2**62, 0)
+"""Past all events: what is left to be let go of is something else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +59,10 @@ def age_out(unit: Unit, *, keep: Micros, cursor: Cursor | None, limit: int) -> A
         {"before": before, "after_at": after_at, "after_key": after_key, "limit": limit},
     ).all()
     if not page:
-        _forget_charts(unit, before)
+        unit.connection.execute(unit.statements.drop_configs, {"before": before})
+        unit.connection.execute(unit.statements.drop_gatherings, {"before": unit.now - _GATHERING})
+        if forget(unit, keep):
+            return Aged(cursor=_END)
         _forget_lines(unit, min(before, unit.now - _LINES), limit=limit)
         return Aged(cursor=None)
     keys = [row.key for row in page]
@@ -99,13 +105,6 @@ def _drop(unit: Unit, events: list[int], deliveries: list[int]) -> None:
     if events:
         run(statements.drop_bodies, {"keys": events})
         run(statements.drop_events, {"keys": events})
-
-
-def _forget_charts(unit: Unit, before: Micros) -> None:
-    """At the end of a walk: rollups and the like of a time no event is left of."""
-    unit.connection.execute(unit.statements.drop_minutes, {"before": before // (60 * SECOND)})
-    unit.connection.execute(unit.statements.drop_configs, {"before": before})
-    unit.connection.execute(unit.statements.drop_gatherings, {"before": unit.now - _GATHERING})
 
 
 def _forget_lines(unit: Unit, before: Micros, *, limit: int) -> None:

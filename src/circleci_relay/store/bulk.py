@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from circleci_relay.store.schema import (
+    alerts,
     attempts,
+    audit,
     bodies,
     configs,
     counters,
@@ -18,8 +20,11 @@ from circleci_relay.store.schema import (
     destinations,
     events,
     gatherings,
+    jobs,
     lines,
     minutes,
+    quarters,
+    rejects,
 )
 
 if TYPE_CHECKING:
@@ -27,10 +32,21 @@ if TYPE_CHECKING:
 
 Row = tuple[Any, ...]
 
-SMALL = (counters, destinations, configs)
+SMALL = (counters, destinations, configs, jobs, alerts)
 """Tables that are copied whole; `meta` too, but for what a database says of itself."""
 
-LARGE = (events, bodies, deliveries, attempts, lines, gatherings, minutes)
+LARGE = (
+    events,
+    bodies,
+    deliveries,
+    attempts,
+    lines,
+    gatherings,
+    minutes,
+    quarters,
+    rejects,
+    audit,
+)
 
 _WEIGHT = 8 * 1024 * 1024  #: bytes of bodies or excerpts in one transaction, about
 _PAGE = 1_000

@@ -38,6 +38,7 @@ class _Due(NamedTuple):
     history: str | None
     line: bytes | None
     leader: int | None
+    replay: bool | int
 
 
 def claim(unit: Unit, destination: str, *, limit: int, lease: Micros) -> list[Claim]:
@@ -82,6 +83,7 @@ def claim(unit: Unit, destination: str, *, limit: int, lease: Micros) -> list[Cl
                 history=row.history,
                 group=row.leader,
                 others=tuple(others.get(row.key, ())),
+                replay=bool(row.replay),
             )
         )
     record_lost(unit, destination, lost)

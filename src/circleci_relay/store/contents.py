@@ -176,7 +176,11 @@ class _Look:
                 .group_by(d.destination)
             )
         }
-        ended = sa.select(d.destination, count).where(d.state == DEAD).group_by(d.destination)
+        ended = (
+            sa.select(d.destination, count)
+            .where(d.state == DEAD, d.replayed_by.is_(None))
+            .group_by(d.destination)
+        )
         dead = {row[0]: row[1] for row in run(ended)}
         known = {
             name: removed_at is None

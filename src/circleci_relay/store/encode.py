@@ -8,12 +8,12 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
-from circleci_relay.model import Facts
+from circleci_relay.model import Change, Facts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from circleci_relay.model import Change, History
+    from circleci_relay.model import History
 
 try:
     import orjson
@@ -24,6 +24,7 @@ except ImportError:  # the `fast` extra is not installed
 
 _JSON = {True: "true", False: "false"}
 _FACTS = tuple(field.name for field in dataclasses.fields(Facts) if field.name != "change")
+_CHANGES = frozenset(Change)
 
 
 def _slow_text(value: Any) -> str:
@@ -66,6 +67,19 @@ def facts_text(facts: Facts, change: Change | None) -> str:
     if change is not None:
         known["change"] = change.value
     return text(known)
+
+
+def facts_of(stored: str) -> Facts:
+    """The facts that `facts_text` wrote, with their change; what is not one of them is left out."""
+    found = parse(stored)
+    known: dict[str, Any] = {
+        name: value
+        for name in _FACTS
+        if isinstance(value := found.get(name), int if name == "pipeline_number" else str)
+    }
+    known.setdefault("type", "")
+    change = found.get("change")
+    return Facts(**known, change=Change(change) if change in _CHANGES else None)
 
 
 def history_text(history: History) -> str:

@@ -13,7 +13,7 @@ from circleci_relay.store.schema import meta, metadata
 if TYPE_CHECKING:
     from circleci_relay.store.database import Database
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest migration this program knows; their names sort as they follow each other."""
 
 SCHEMA = 2

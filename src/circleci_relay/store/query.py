@@ -67,10 +67,16 @@ class HotAnyOf:
         return Hot(self._dialect, query, " ".join((self._names, *names)))
 
 
-def upsert(insert: Any, table: sa.Table, *, where: Callable[[Any], Any] = lambda _: None) -> Any:
-    """Replace what is not the key, *where* that holds of what would replace it."""
+def upsert(
+    insert: Any,
+    table: sa.Table,
+    *,
+    only: Sequence[str] | None = None,
+    where: Callable[[Any], Any] = lambda _: None,
+) -> Any:
+    """Replace what is not the key, or *only* some, *where* that holds of what would replace it."""
     key = [column.name for column in table.primary_key]
-    rest = [column.name for column in table.columns if column.name not in key]
+    rest = only or [column.name for column in table.columns if column.name not in key]
     return insert.on_conflict_do_update(
         index_elements=key,
         set_={name: insert.excluded[name] for name in rest},

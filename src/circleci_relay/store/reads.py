@@ -35,7 +35,7 @@ class Reader:
 
     async def backlog(self) -> Mapping[str, Backlog]:
         """What waits at each destination, and what is dead; counted, so not for every scrape."""
-        return await self._read(self._backlog)
+        return await self.look(self._backlog)
 
     def _backlog(self, connection: sa.Connection) -> Mapping[str, Backlog]:
         pending = {
@@ -54,7 +54,7 @@ class Reader:
 
     async def next_due(self, destination: str) -> Micros | None:
         """When the next pending delivery of *destination* is due; None if there is none."""
-        return await self._read(
+        return await self.look(
             lambda connection: connection.execute(
                 self._statements.next_due, {"whose": destination}
             ).scalar()
@@ -62,7 +62,7 @@ class Reader:
 
     async def size(self) -> int:
         """Bytes on disk."""
-        return await self._read(self._database.size)
+        return await self.look(self._database.size)
 
     async def close(self) -> None:
         """Let go of the database; before the writer does, so that the writer closes last."""
@@ -71,7 +71,9 @@ class Reader:
         await self._run(self._engine.dispose)
         self._thread.shutdown(wait=False)
 
-    async def _read(self, work: Callable[[sa.Connection], T]) -> T:
+    async def look(self, work: Callable[[sa.Connection], T]) -> T:
+        """Have *work* look at the database; `StoreUnavailable` where it cannot."""
+
         def run() -> T:
             with self._engine.begin() as connection:
                 return work(connection)

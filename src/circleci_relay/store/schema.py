@@ -75,7 +75,7 @@ sa.Index(
 _duplicated = sa.text("duplicates > 0")
 sa.Index(
     "ix_events_duplicated",
-    events.c.last_duplicate_at,
+    events.c.received_at,
     sqlite_where=_duplicated,
     postgresql_where=_duplicated,
 )
@@ -104,6 +104,10 @@ deliveries = sa.Table(
     sa.Column("reason", sa.Text),
     sa.Column("webhook_id", sa.Text),
     sa.Column("replay_of", Big),
+    #: Of a dead one: the key of the newest replay of it; it counts as dead no more.
+    sa.Column("replayed_by", Big),
+    #: The bulk job that made it, by its id.
+    sa.Column("job", sa.Text),
     sa.Column("last_result", sa.Text),
     sa.Column("last_status", sa.Integer),
     sa.Column("last_error", sa.Text),
@@ -122,7 +126,7 @@ sa.Index(
     sqlite_where=_pending,
     postgresql_where=_pending,
 )
-_dead = sa.text("state = 'dead'")
+_dead = sa.text("state = 'dead' AND replayed_by IS NULL")
 sa.Index(
     "ix_deliveries_dead",
     deliveries.c.destination,
@@ -131,6 +135,22 @@ sa.Index(
     postgresql_where=_dead,
 )
 sa.Index("ix_deliveries_event", deliveries.c.event)
+
+IS_PENDING: sa.ColumnElement[bool] = sa.literal_column("deliveries.state || ''") == PENDING
+"""
+Of deliveries that are given by their keys, or their leader's: written so that no index knows it.
+
+While statistics say that nothing is pending, PostgreSQL takes the index of what is for the
+shortest way to one row, and by the time there is a backlog it reads all of it for each.
+"""
+_of_job = sa.text("job IS NOT NULL")
+sa.Index(
+    "ix_deliveries_job",
+    deliveries.c.job,
+    deliveries.c.state,
+    sqlite_where=_of_job,
+    postgresql_where=_of_job,
+)
 _held = sa.text("line IS NOT NULL")
 sa.Index("ix_deliveries_line", deliveries.c.line, sqlite_where=_held, postgresql_where=_held)
 _together = sa.text("leader IS NOT NULL")
@@ -195,6 +215,10 @@ destinations = sa.Table(
     _name("name"),
     sa.Column("removed_at", Big),
     sa.Column("stopped", Big, nullable=False, server_default="0"),
+    sa.Column("paused_at", Big),  # by an operator; None: not
+    sa.Column("paused_by", sa.Text),
+    sa.Column("paused_why", sa.Text),
+    sa.Column("retried_at", Big),  # when an operator last made all due at once
 )
 
 configs = sa.Table(
@@ -216,4 +240,89 @@ minutes = sa.Table(
     sa.Column("count", Big, nullable=False),
     sa.Column("sum_duration", Big, nullable=False, server_default="0"),
     sqlite_with_rowid=False,
+)
+
+#: The same by the quarter of an hour, since the epoch, kept longer: for the day and the week.
+quarters = sa.Table(
+    "quarters",
+    metadata,
+    _key("quarter"),
+    _name("kind"),
+    _name("name"),
+    _name("result"),
+    sa.Column("count", Big, nullable=False),
+    sa.Column("sum_duration", Big, nullable=False, server_default="0"),
+    sqlite_with_rowid=False,
+)
+
+#: Replays and cancellations of many deliveries, step by step; see `repair.jobs`.
+jobs = sa.Table(
+    "jobs",
+    metadata,
+    _name("id"),  # a ULID
+    sa.Column("kind", sa.Text, nullable=False),  # replay, cancel
+    sa.Column("state", sa.Text, nullable=False),  # running, done, cancelled, failed
+    sa.Column("request", sa.Text, nullable=False),  # JSON: what it selects and does
+    sa.Column("idempotency_key", sa.Text, unique=True),
+    sa.Column("created_at", Big, nullable=False),
+    sa.Column("created_by", sa.Text, nullable=False),
+    sa.Column("ceiling", Big, nullable=False),  # deliveries beyond this key are none of its
+    sa.Column("expected", Big),  # what a dry run counted; None: not counted to the end
+    sa.Column("position", sa.Text),  # JSON: how far it has come
+    sa.Column("looked", Big, nullable=False, server_default="0"),
+    sa.Column("made", Big, nullable=False, server_default="0"),
+    sa.Column("skipped", Big, nullable=False, server_default="0"),
+    sa.Column("next_at", Big, nullable=False),  # its next step, at its rate
+    sa.Column("finished_at", Big),
+    sa.Column("ended_by", sa.Text),
+    sa.Column("error", sa.Text),
+)
+_running = sa.text("finished_at IS NULL")  # cancelled ones too, until they have tidied up
+sa.Index("ix_jobs_running", jobs.c.next_at, sqlite_where=_running, postgresql_where=_running)
+
+#: What was turned away at the door: nothing in it is to be trusted.
+rejects = sa.Table(
+    "rejects",
+    metadata,
+    _name("id"),  # a ULID
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("secret", sa.Text),  # what the path's last segment named
+    sa.Column("digest", sa.LargeBinary, nullable=False),  # of body and signature
+    sa.Column("received_at", Big, nullable=False),
+    sa.Column("last_at", Big, nullable=False),
+    sa.Column("count", Big, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("detail", sa.Text, nullable=False),
+    sa.Column("claims", sa.Text, nullable=False),  # JSON: project, webhook, type, id; as it says
+    sa.Column("headers", sa.Text, nullable=False),
+    sa.Column("body", sa.LargeBinary),
+    sa.Column("size", Big, nullable=False),  # bytes of the whole body
+    sa.Column("event", sa.Text),  # public id of what a recheck took in
+    sa.UniqueConstraint("source", "digest"),
+)
+sa.Index("ix_rejects_last_at", rejects.c.source, rejects.c.last_at, rejects.c.id)
+
+#: Who did what, when.
+audit = sa.Table(
+    "audit",
+    metadata,
+    _name("id"),  # a ULID
+    sa.Column("at", Big, nullable=False),
+    sa.Column("who", sa.Text, nullable=False),
+    sa.Column("action", sa.Text, nullable=False),
+    sa.Column("target", sa.Text, nullable=False),
+    sa.Column("detail", sa.Text, nullable=False),  # JSON
+)
+sa.Index("ix_audit_at", audit.c.at, audit.c.id)
+
+#: What an operator was told, or is about to be, and has not ended.
+alerts = sa.Table(
+    "alerts",
+    metadata,
+    _name("rule"),
+    _name("subject"),  # a destination, a source, or "store"
+    sa.Column("since", Big, nullable=False),
+    sa.Column("detail", sa.Text, nullable=False),  # JSON
+    sa.Column("told", sa.Boolean(create_constraint=False), nullable=False),
+    sa.Column("ended_at", Big),
 )

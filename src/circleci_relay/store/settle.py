@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from circleci_relay.model import SECOND, State
+from circleci_relay.store.took import bucket
 from circleci_relay.store.unit import Again
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def settle(unit: Unit, settlements: Sequence[Settlement]) -> list[Settlement]:
     for each in ordered:
         outcome, name, state = each.outcome, each.claim.destination, each.decision.state
         unit.tally("attempts", name, str(outcome.result), spent=outcome.duration)
+        unit.tally("took", name, bucket(outcome.duration))
         if state is not State.PENDING and id(each) not in gone:
             unit.tally("deliveries", name, str(state), count=1 + _settle_others(unit, each))
     return fenced

@@ -237,9 +237,10 @@ def _connected(
 def _pragmas(place: Place, *, reader: bool) -> list[str]:
     # Separate connections that write and checkpoint at once can lose commits (SQLite
     # 3.7.0 to 3.51.2): the writer does both, at moments of its own choosing.
-    if reader:
-        return [f"busy_timeout={_BUSY_MS}", "wal_autocheckpoint=0", "query_only=ON"]
     limit = [] if place.max_page_count is None else [f"max_page_count={place.max_page_count}"]
+    if reader:
+        # The limit, so that it can be told how near it is.
+        return [f"busy_timeout={_BUSY_MS}", "wal_autocheckpoint=0", "query_only=ON", *limit]
     return [
         f"busy_timeout={_BUSY_MS}",
         "wal_autocheckpoint=0",

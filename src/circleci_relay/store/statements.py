@@ -17,8 +17,10 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from circleci_relay.store.query import Hot, HotAnyOf, upsert
+from circleci_relay.store.repair_statements import RepairStatements
 from circleci_relay.store.schema import (
     DEAD,
+    IS_PENDING,
     PENDING,
     attempts,
     bodies,
@@ -30,6 +32,7 @@ from circleci_relay.store.schema import (
     lines,
     meta,
     minutes,
+    quarters,
 )
 from circleci_relay.store.waiting_statements import WaitingStatements
 
@@ -42,7 +45,7 @@ d = deliveries.c
 param = sa.bindparam
 
 
-class Statements(WaitingStatements):
+class Statements(WaitingStatements, RepairStatements):
     """
     All statements for one dialect, whose parameters must be positional.
 
@@ -56,10 +59,23 @@ class Statements(WaitingStatements):
         self._deliveries(insert)
         self._claims()
         self._waiting(insert)
+        self._repair(dialect, insert)
         self._upkeep(insert)
 
     def _hot(self, statement: Any, names: str) -> Hot:
         return Hot(self._dialect, statement, names)
+
+    def _counted(self, insert: Insert, table: sa.Table, step: str) -> Hot:
+        """Counts added to those that are there; *step* is what the table counts by."""
+        add = insert(table)
+        add = add.on_conflict_do_update(
+            index_elements=[step, "kind", "name", "result"],
+            set_={
+                "count": table.c.count + add.excluded.count,
+                "sum_duration": table.c.sum_duration + add.excluded.sum_duration,
+            },
+        )
+        return self._hot(add, f"{step} kind name result count sum_duration")
 
     def _intake(self, insert: Insert) -> None:
         e = events.c
@@ -127,7 +143,7 @@ class Statements(WaitingStatements):
         self.put_lost = insert(attempts).on_conflict_do_nothing(
             index_elements=["delivery", "number"]
         )
-        held = (d.key == param("held"), d.token == param("with"), d.state == PENDING)
+        held = (d.key == param("held"), d.token == param("with"), IS_PENDING)
         self.settle = self._hot(
             sa.update(deliveries).where(*held).values(token=sa.null()),
             "state due_at settled_at reason last_result last_status last_error held with",
@@ -137,15 +153,8 @@ class Statements(WaitingStatements):
             .where(*held)
             .values(token=sa.null(), attempts=d.attempts - 1, due_at=param("at"))
         )
-        add = insert(minutes)
-        add = add.on_conflict_do_update(
-            index_elements=["minute", "kind", "name", "result"],
-            set_={
-                "count": minutes.c.count + add.excluded.count,
-                "sum_duration": minutes.c.sum_duration + add.excluded.sum_duration,
-            },
-        )
-        self.add_minutes = self._hot(add, "minute kind name result count sum_duration")
+        self.add_minutes = self._counted(insert, minutes, "minute")
+        self.add_quarters = self._counted(insert, quarters, "quarter")
 
     def _claims(self) -> None:
         at = (d.destination == param("whose"), d.state == PENDING)
@@ -166,6 +175,7 @@ class Statements(WaitingStatements):
                 events.c.history,
                 d.line,
                 d.leader,
+                sa.or_(d.replay_of.is_not(None), d.job.is_not(None)),
             )
             .join(events, events.c.key == d.event)
             .join(bodies, bodies.c.event == d.event)
@@ -202,7 +212,7 @@ class Statements(WaitingStatements):
         # Said again outside: another replica may have claimed one since it was looked for.
         self.expedite = (
             sa.update(deliveries)
-            .where(d.key.in_(later), d.state == PENDING, d.token.is_(None))
+            .where(d.key.in_(later), IS_PENDING, d.token.is_(None))
             .values(due_at=param("now"))
         )
         beyond = sa.select(d.key).where(*at, d.due_at > param("latest")).limit(param("limit"))
@@ -217,7 +227,9 @@ class Statements(WaitingStatements):
         self.put_meta = upsert(put_meta, meta)
         self.get_meta = sa.select(meta.c.value).where(meta.c.name == param("name"))
         self.drop_meta = sa.delete(meta).where(meta.c.name == param("name"))
-        self.put_destinations = upsert(insert(destinations), destinations)
+        self.put_destinations = upsert(
+            insert(destinations), destinations, only=("removed_at", "stopped")
+        )
         self.add_destinations = insert(destinations).on_conflict_do_nothing()
         self.all_destinations = sa.select(
             destinations.c.name, destinations.c.removed_at, destinations.c.stopped
@@ -238,6 +250,8 @@ class Statements(WaitingStatements):
             )
             .order_by(e.received_at, e.key)
             .limit(param("limit"))
+            # Against replays, which need the event; one that is at it keeps its event.
+            .with_for_update(skip_locked=True)
         )
         keys: sa.BindParameter[list[int]] = param("keys", expanding=True)
         self.deliveries_of = sa.select(
@@ -257,7 +271,7 @@ class Statements(WaitingStatements):
         )
         self.expire = (
             sa.update(deliveries)
-            .where(d.key == param("held"), d.state == PENDING)
+            .where(d.key == param("held"), IS_PENDING)
             .values(
                 state="dead",
                 reason="expired",
@@ -274,7 +288,6 @@ class Statements(WaitingStatements):
         self.drop_deliveries = sa.delete(deliveries).where(d.key.in_(keys))
         self.drop_bodies = sa.delete(bodies).where(bodies.c.event.in_(keys))
         self.drop_events = sa.delete(events).where(e.key.in_(keys))
-        self.drop_minutes = sa.delete(minutes).where(minutes.c.minute < param("before"))
         self.some_lines = (
             sa.select(lines.c.key, lines.c.updated_at)
             .where(lines.c.key > param("after"))
@@ -299,7 +312,9 @@ class Statements(WaitingStatements):
             .group_by(d.destination)
         )
         self.count_dead = (
-            sa.select(d.destination, sa.func.count()).where(d.state == DEAD).group_by(d.destination)
+            sa.select(d.destination, sa.func.count())
+            .where(d.state == DEAD, d.replayed_by.is_(None))
+            .group_by(d.destination)
         )
 
 

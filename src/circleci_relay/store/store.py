@@ -288,12 +288,12 @@ class Store:
     async def flush(self) -> None:
         """Return once all that was settled, released or counted so far is durable."""
         while self._writer.owing:
-            await self._do(lambda _: None)
-        await self._do(lambda unit: setattr(unit, "charts_now", True))
+            await self.do(lambda _: None)
+        await self.do(lambda unit: setattr(unit, "charts_now", True))
 
     async def expedite(self, destination: str, *, limit: int) -> int:
         """Make up to *limit* waiting deliveries due now, those due next first; how many."""
-        return await self._do(lambda unit: standing.expedite(unit, destination, limit=limit))
+        return await self.do(lambda unit: standing.expedite(unit, destination, limit=limit))
 
     async def next_due(self, destination: str) -> Micros | None:
         """When the next pending delivery is due, or its lease ends; None if none is pending."""
@@ -314,7 +314,7 @@ class Store:
         there does not age. Returns for each of *names* how long its clock has stood still:
         its own clock is `now` less that, and `Claim.aged_from` is a reading of it.
         """
-        return await self._do(lambda unit: standing.reconcile(unit, names))
+        return await self.do(lambda unit: standing.reconcile(unit, names))
 
     async def take_up(
         self, names: Collection[str], *, digest: str, routes: Any
@@ -325,11 +325,11 @@ class Store:
             self._put_config(unit, digest, routes)
             return standing.reconcile(unit, names)
 
-        return await self._do(both)
+        return await self.do(both)
 
     async def record_config(self, digest: str, routes: Any) -> None:
         """Keep the masked *routes* under *digest*, which events accepted from now on name."""
-        await self._do(lambda unit: self._put_config(unit, digest, routes))
+        await self.do(lambda unit: self._put_config(unit, digest, routes))
 
     def _put_config(self, unit: Unit, digest: str, routes: Any) -> None:
         unit.connection.execute(
@@ -353,7 +353,7 @@ class Store:
         deliveries that old become dead (`expired`), except under way or at a destination
         that is not configured; events go once their last delivery was settled that long ago.
         """
-        return await self._do(
+        return await self.do(
             lambda unit: aging.age_out(unit, keep=keep, cursor=cursor, limit=limit)
         )
 
@@ -363,15 +363,15 @@ class Store:
 
         What is told together is due as one delivery, the leader; it may expire by itself.
         """
-        return await self._do(standing.unlead)
+        return await self.do(standing.unlead)
 
     async def clamp(self, *, ahead: Micros, limit: int) -> int:
         """Bring back up to *limit* deliveries a destination that are due beyond *ahead*."""
-        return await self._do(lambda unit: standing.clamp(unit, ahead=ahead, limit=limit))
+        return await self.do(lambda unit: standing.clamp(unit, ahead=ahead, limit=limit))
 
     async def vacuum(self, *, pages: int) -> int:
         """Give up to *pages* free pages back to the file system; how many are left."""
-        return await self._do(lambda unit: self._database.vacuum(unit.connection, pages))
+        return await self.do(lambda unit: self._database.vacuum(unit.connection, pages))
 
     async def agree(self) -> None:
         """
@@ -387,7 +387,7 @@ class Store:
             self._database.end_sleepers(unit.connection)
             return self._database.latest(unit.connection)
 
-        now = await self._do(look)
+        now = await self.do(look)
         if now is not None:
             self._clock.agree(now)
 
@@ -398,6 +398,28 @@ class Store:
     async def size(self) -> int:
         """Bytes on disk."""
         return await self._reading.size()
+
+    # Whatever else is done and looked at, by `repair` and `log`
+
+    async def do(self, step: Callable[[Unit], T]) -> T:
+        """
+        Do *step* inside a transaction, among others'; return what it does once it is durable.
+
+        It may be run again, in another transaction, if the first comes to nothing: what it
+        changes beside the database belongs into `Unit.then`. Short: senders wait for it.
+        """
+        item = Doing(step, self._future())
+        self._writer.put(item)
+        result: T = await item.future
+        return result
+
+    async def look(self, work: Callable[[sa.Connection], T]) -> T:
+        """
+        Have *work* look at what is stored, with no right to write; off the event loop.
+
+        One look at a time: it should end within some 50 ms, since others wait for it.
+        """
+        return await self._reading.look(work)
 
     # Inside
 
@@ -420,12 +442,6 @@ class Store:
         """What suits a quiet moment; what fails now, the next commit tells."""
         with suppress(Exception):
             self._database.tidy(self._link.connection)
-
-    async def _do(self, step: Callable[[Unit], T]) -> T:
-        item = Doing(step, self._future())
-        self._writer.put(item)
-        result: T = await item.future
-        return result
 
     def _future(self) -> asyncio.Future[Any]:
         return asyncio.get_running_loop().create_future()

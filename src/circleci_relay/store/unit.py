@@ -25,6 +25,9 @@ Minute = tuple[int, str, str, str]
 LAST_INSTANT = "last_instant"
 """Under this name `meta` holds the time of about the last commit."""
 
+QUARTER = 15
+"""Minutes in a quarter of an hour: what the coarser charts count by."""
+
 _BLOCK = 1_000
 _MINUTE = 60 * SECOND
 
@@ -69,10 +72,11 @@ class Keys:
 
 class Charts:
     """
-    Counts by the minute, for charts: gathered in memory, written once in a while.
+    Counts for charts: gathered in memory by the minute, written once in a while.
 
     A row for each batch would be one that all replicas wait for each other at. A crash
-    costs a chart the last second; what the counts are of is in the other tables.
+    costs a chart the last second; what the counts are of is in the other tables. Quarters of
+    an hour are added up only when it is written: nothing is counted twice on the hot path.
     """
 
     def __init__(self) -> None:
@@ -99,14 +103,28 @@ class Charts:
         """What there is to write."""
         return self._counts.items()
 
-    def rows(self) -> list[tuple[Any, ...]]:
+    def minutes(self) -> list[tuple[Any, ...]]:
         """What there is to write, in the order of the keys."""
-        return [(*key, *counts) for key, counts in sorted(self._counts.items())]
+        return _rows(self._counts)
+
+    def quarters(self) -> list[tuple[Any, ...]]:
+        """The same by the quarter of an hour."""
+        counts: dict[Minute, list[int]] = {}
+        for (minute, kind, name, result), (count, spent) in self._counts.items():
+            entry = counts.setdefault((minute // QUARTER, kind, name, result), [0, 0])
+            entry[0] += count
+            entry[1] += spent
+        return _rows(counts)
 
     def written(self, now: Micros) -> None:
         """Forget what was written."""
         self._counts.clear()
         self._written_at = now
+
+
+def _rows(counts: Mapping[Minute, list[int]]) -> list[tuple[Any, ...]]:
+    """In the order of the keys, so that two replicas never wait for each other."""
+    return [(*key, *entry) for key, entry in sorted(counts.items())]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -182,7 +200,8 @@ class Unit:
         both.add(dict(charts.items()))
         both.add(self._tally)
         if both.owing:
-            self.statements.add_minutes.run(self.connection, both.rows())
+            self.statements.add_minutes.run(self.connection, both.minutes())
+            self.statements.add_quarters.run(self.connection, both.quarters())
             self.connection.execute(
                 self.statements.put_meta, {"name": LAST_INSTANT, "value": str(self.now)}
             )

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from circleci_relay.store.query import upsert
-from circleci_relay.store.schema import PENDING, bodies, deliveries, events, gatherings, lines
+from circleci_relay.store.schema import (
+    IS_PENDING,
+    PENDING,
+    bodies,
+    deliveries,
+    events,
+    gatherings,
+    lines,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +26,7 @@ d = deliveries.c
 param = sa.bindparam
 
 
-_UNTOLD = (d.state == PENDING, d.attempts == 0, d.token.is_(None))
+_UNTOLD = (IS_PENDING, d.attempts == 0, d.token.is_(None))
 """One that nobody has begun to tell, and that may still be changed."""
 
 keys: sa.BindParameter[list[int]] = param("keys", expanding=True)
@@ -35,7 +43,7 @@ class WaitingStatements:
         )
         self.supersede = (
             sa.update(deliveries)
-            .where(d.key == param("held"), d.state == PENDING)
+            .where(d.key == param("held"), IS_PENDING)
             .values(
                 state="cancelled",
                 reason="superseded",
@@ -98,19 +106,19 @@ class WaitingStatements:
             )
             .join(events, events.c.key == d.event)
             .join(bodies, bodies.c.event == d.event)
-            .where(d.leader.in_(keys), d.leader != d.key, d.state == PENDING)
+            .where(d.leader.in_(keys), d.leader != d.key, IS_PENDING)
             # Each replica has keys of its own: they do not tell in which order events came.
             .order_by(d.leader, events.c.received_at, d.key)
         )
         self.weigh_others = (
             sa.select(d.leader, sa.func.sum(sa.func.length(bodies.c.body)).label("bytes"))
             .join(bodies, bodies.c.event == d.event)
-            .where(d.leader.in_(keys), d.leader != d.key, d.state == PENDING)
+            .where(d.leader.in_(keys), d.leader != d.key, IS_PENDING)
             .group_by(d.leader)
         )
         self.settle_others = (
             sa.update(deliveries)
-            .where(d.leader == param("led"), d.key != param("led"), d.state == PENDING)
+            .where(d.leader == param("led"), d.key != param("led"), IS_PENDING)
             .values(
                 state=param("to"),
                 reason=param("why"),
@@ -120,7 +128,9 @@ class WaitingStatements:
                 last_error=param("error"),
             )
         )
-        leading = deliveries.alias()
+        leading = deliveries.alias("leaders")
+        # By its key, so in words that no index knows: see `IS_PENDING`.
+        leads = sa.literal_column("leaders.state || ''") == PENDING
         #: Those whose leader was ended without them, as age-out may: due on their own.
         self.unlead = (
             sa.update(deliveries)
@@ -128,7 +138,7 @@ class WaitingStatements:
                 d.destination == param("whose"),
                 d.state == PENDING,
                 d.due_at.is_(None),
-                ~sa.exists().where(leading.c.key == d.leader, leading.c.state == PENDING),
+                ~sa.exists().where(leading.c.key == d.leader, leads),
             )
             .values(due_at=param("now"), leader=sa.null())
         )

@@ -32,6 +32,7 @@ from circleci_relay.model import Result
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import AsyncIterator
 
     from circleci_relay.config.model import Destination
     from circleci_relay.delivery.transport import Answer, Message
@@ -65,6 +66,7 @@ class Amqp:
         self._url = URL(destination.url.get_secret_value(), encoded=True)
         self._tls = client_tls(destination) if self._url.scheme == "amqps" else None
         self._link = Link(self._connect)
+        self._under_way: dict[str, asyncio.Event] = {}  # by message id
 
     async def send(self, message: Message, answer: Answer) -> None:  # noqa: ARG002 - says nothing
         """Publish *message*, and return once the broker has confirmed it."""
@@ -76,7 +78,7 @@ class Amqp:
             > LARGEST_HEADERS
         ):
             raise Undeliverable("its headers are larger than a frame of the protocol")
-        async with self._link.use() as channel:
+        async with self._alone(message.headers["webhook-id"]), self._link.use() as channel:
             try:
                 await channel.exchange.publish(_published(message), key, mandatory=True)
             except exceptions.DeliveryError as fault:
@@ -87,6 +89,23 @@ class Amqp:
                 raise Refused(Result.CLIENT_ERROR, self._refusal(fault)) from None
             except (exceptions.AMQPError, RuntimeError, OSError) as fault:
                 raise Lost from fault
+
+    @contextlib.asynccontextmanager
+    async def _alone(self, name: str) -> AsyncIterator[None]:
+        """
+        Keep a replay off the channel while what it replays, of the same id, is on it.
+
+        The library finds what the broker returned by its id: of two, it would take the wrong
+        one for lost, and the other for delivered.
+        """
+        while (other := self._under_way.get(name)) is not None:
+            await other.wait()
+        self._under_way[name] = over = asyncio.Event()
+        try:
+            yield
+        finally:
+            del self._under_way[name]
+            over.set()
 
     def explain(self, fault: Exception) -> tuple[Result, str]:
         """What *fault* means, in words without URL, user or password."""

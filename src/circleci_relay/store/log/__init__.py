@@ -1,0 +1,1 @@
+"""What is stored, looked at: bounded looks that keep nobody waiting."""
