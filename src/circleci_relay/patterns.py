@@ -153,9 +153,19 @@ def _tester(expression: str) -> Callable[[str], bool]:
     return lambda value: (remembered if len(value) <= _LONGEST_REMEMBERED else test)(value)
 
 
+_LONGEST = 4096  #: characters of a regular expression
+_MEMORY = 1 << 20  #: bytes that one may take, compiled and at work
+
+
 def _compile(expression: str) -> re2._Regexp:
+    if len(expression) > _LONGEST:
+        raise ValueError(
+            f"a regular expression of {len(expression)} characters is too long; {_LONGEST} is the"
+            " most: make several of it, or a list of names"
+        )
     options = re2.Options()
     options.log_errors = False  # or RE2 writes to standard error itself
+    options.max_mem = _MEMORY
     try:
         return re2.compile(expression, options)
     except re2.error as error:

@@ -10,7 +10,9 @@ from circleci_relay.config.model import (
     ClientTLS,
     Config,
     Destination,
+    Notify,
     RateLimit,
+    Rejects,
     Retry,
     RouteSettings,
     Server,
@@ -20,6 +22,7 @@ from circleci_relay.config.model import (
     Source,
     StoreSettings,
 )
+from circleci_relay.config.proposal import propose
 from circleci_relay.config.schema import json_schema
 from circleci_relay.config.values import Address
 
@@ -32,7 +35,9 @@ __all__ = [
     "Destination",
     "FaultyConfig",
     "Loaded",
+    "Notify",
     "RateLimit",
+    "Rejects",
     "Retry",
     "RouteSettings",
     "Server",
@@ -44,4 +49,5 @@ __all__ = [
     "fingerprint",
     "json_schema",
     "load",
+    "propose",
 ]

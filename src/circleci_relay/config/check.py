@@ -12,6 +12,7 @@ from circleci_relay.config.faults import near
 from circleci_relay.config.fields import UNKNOWN_PATH
 from circleci_relay.config.files import FileError
 from circleci_relay.config.tree import Map, Scalar, Seq, locate
+from circleci_relay.model import RELAY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from circleci_relay.config.model import (
         Config,
         Destination,
+        Notify,
         RouteSettings,
         Server,
         Source,
@@ -40,6 +42,7 @@ class Draft:
     projects: dict[str, dict[str, str]]
     destinations: dict[str, Destination]
     routes: dict[str, RouteSettings]
+    notify: Notify | None
 
     def section(self, key: str) -> Map:
         """A section's tree, empty where there is none."""
@@ -104,6 +107,10 @@ def _sources(draft: Draft) -> Iterator[Fault]:
     claimed: dict[str, str] = {}
     sources = draft.section("sources")
     for name, raw in sources.items():
+        if name == RELAY:
+            yield sources.keys_at[name].fault(
+                "the name is the relay's own, for what it tells of itself; choose another"
+            )
         if isinstance(raw, Map):
             yield from _how_signed(draft, name, raw)
         source = draft.sources.get(name)
@@ -199,22 +206,25 @@ def _says_age(settings: object) -> bool:
 
 
 def _routes(draft: Draft) -> Iterator[Fault]:
+    """Destinations that routes and `notify` name, and that are not there."""
+    for name, raw in draft.section("routes").items():
+        yield from _named(draft, raw, "routes", name)
+    yield from _named(draft, draft.root.get("notify"), "notify")
+
+
+def _named(draft: Draft, raw: object, *at: str) -> Iterator[Fault]:
     destinations = draft.section("destinations")
     known = [name for name in destinations if not isinstance(name, Unsaid)]
-    for name, raw in draft.section("routes").items():
-        to = raw.get("to") if isinstance(raw, Map) else None
-        named = list(enumerate(to)) if isinstance(to, Seq) else [(0, to)]
-        for index, destination in named:
-            if not isinstance(destination, Scalar) or destination.unknown:
-                continue
-            if destination not in destinations and values.NAME.fullmatch(destination):
-                hint = near(destination, known) or (
-                    f"; wanted one of {', '.join(known[:8])}" if known else "; there is none"
-                )
-                called = destination if sayable(destination) else "so"
-                yield draft.fault(
-                    f"no destination is called {called}{hint}", "routes", name, "to", index
-                )
+    to = raw.get("to") if isinstance(raw, Map) else None
+    for index, destination in enumerate(to) if isinstance(to, Seq) else [(0, to)]:
+        if not isinstance(destination, Scalar) or destination.unknown:
+            continue
+        if destination not in destinations and values.NAME.fullmatch(destination):
+            hint = near(destination, known) or (
+                f"; wanted one of {', '.join(known[:8])}" if known else "; there is none"
+            )
+            called = destination if sayable(destination) else "so"
+            yield draft.fault(f"no destination is called {called}{hint}", *at, "to", index)
 
 
 def certificates(config: Config) -> Iterator[Path]:
@@ -259,7 +269,8 @@ def _pair(
         told.add((cert, key))
     missing = list(_unreadable({"cert": cert, "key": key}, reader))
     yield from missing
-    if missing or not (cert.exists() and (key is None or key.exists())):
+    there = reader.files.there
+    if missing or not (there(cert) and (key is None or there(key))):
         return
     try:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -293,7 +304,7 @@ def _authorities(
     told.add(("ca", ca))
     missing = list(_unreadable({"ca": ca}, reader))
     yield from missing
-    if missing or not ca.exists():
+    if missing or not reader.files.there(ca):
         return
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(ca)

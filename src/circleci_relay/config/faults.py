@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from itertools import islice
 from typing import TYPE_CHECKING, get_args
 
 from pydantic import BaseModel
@@ -18,12 +19,30 @@ if TYPE_CHECKING:
 
     from circleci_relay.model import Fault
 
+# Who compares long words, or with thousands of them, waits for minutes.
+_LONGEST_WORD, _MOST_KNOWN, _LIKELY = 100, 300, 2
+_MOST_FAULTS = 200  # of one destination, route or the like
+
 
 def near(word: str, known: Iterable[str]) -> str:
     """The known word that *word* was meant to be, as the end of a message; or nothing."""
-    candidates = {each.lower().replace("-", "_"): each for each in known}
-    close = difflib.get_close_matches(word.lower().replace("-", "_"), candidates, n=1, cutoff=0.6)
+    if len(word) > _LONGEST_WORD:
+        return ""
+    wanted = _folded(word)
+    candidates = {_folded(each): each for each in known}
+    if len(candidates) > _MOST_KNOWN:
+        likely = (each for each in candidates if _likely(each, wanted))
+        candidates = {each: candidates[each] for each in islice(likely, _MOST_KNOWN)}
+    close = difflib.get_close_matches(wanted, candidates, n=1, cutoff=0.6)
     return f"; did you mean {candidates[close[0]]}?" if close else ""
+
+
+def _folded(word: str) -> str:
+    return word.lower().replace("-", "_")
+
+
+def _likely(word: str, wanted: str) -> bool:
+    return word[:1] == wanted[:1] and abs(len(word) - len(wanted)) <= _LIKELY
 
 
 def unknown_key(spot: Spot, key: str, known: Iterable[str]) -> Fault:
@@ -38,11 +57,11 @@ def from_pydantic(
 ) -> list[Fault]:
     """Every fault in *error*, which is about what stands at *prefix* below *root*."""
     faults: list[Fault] = []
-    for one in error.errors(include_url=False, include_input=False):
+    for one in error.errors(include_url=False, include_input=False)[:_MOST_FAULTS]:
         loc = (*prefix, *(part for part in one["loc"] if part != "[key]"))
         cause = one.get("ctx", {}).get("error")
         if isinstance(cause, ValueFaults):
-            for below, message in cause.faults:
+            for below, message in cause.faults[:_MOST_FAULTS]:
                 faults.append(_at(root, (*loc, *below), message))
             continue
         if one["type"] == "missing":

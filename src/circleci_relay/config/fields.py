@@ -99,7 +99,7 @@ def duration(low: float, high: float, said: str) -> Reads:
     return Reads(
         parse=values.between(values.duration, low, high, said),
         wanted="a duration such as 30s",
-        standin=min(max(1.0, low), high),
+        standin=float(min(max(1.0, low), high)),
         schema=_text(_DURATION, "30s"),
     )
 

@@ -60,6 +60,10 @@ class Files:
             raise FileError("is larger than 1MiB")
         return data.removesuffix(b"\n").removesuffix(b"\r")
 
+    def there(self, path: Path) -> bool:
+        """Whether anything is at *path*."""
+        return path.exists()
+
     def list_dir(self, directory: Path, pattern: str) -> list[Path]:
         """The files in *directory* that *pattern* stands for, sorted; hidden ones left out."""
         self.watch(directory / pattern)
@@ -67,6 +71,25 @@ class Files:
             return [Path(entry.path) for entry in _entries(directory, pattern) if entry.is_file()]
         except OSError as error:
             raise FileError(_why(error)) from None
+
+
+class NoFiles(Files):
+    """A machine without any file, for texts that must learn nothing of the one they are on."""
+
+    def watch(self, path: Path) -> None:
+        """Leave *path* alone."""
+
+    def read(self, path: Path, limit: int = _MAX_VALUE) -> bytes:  # noqa: ARG002 - as above
+        """Find nothing."""
+        raise FileError("is not looked at")
+
+    def there(self, path: Path) -> bool:  # noqa: ARG002 - as above
+        """Find nothing."""
+        return False
+
+    def list_dir(self, directory: Path, pattern: str) -> list[Path]:  # noqa: ARG002 - as above
+        """Find nothing."""
+        raise FileError("is not looked at")
 
 
 def _why(error: OSError) -> str:

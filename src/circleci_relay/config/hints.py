@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from circleci_relay.config.model import Config, Destination, RouteSettings
+    from circleci_relay.matching import View
     from circleci_relay.model import Fault
+    from circleci_relay.routing import Match
 
 _READERS = (
     (r"hooks\.slack(-gov)?\.com", "Slack", "slack"),
@@ -53,6 +55,7 @@ def warnings(config: Config, root: Map) -> Iterator[Fault]:
     yield from hints.sources()
     yield from hints.destinations()
     yield from hints.routes()
+    yield from hints.notify()
 
 
 class _Hints:
@@ -73,8 +76,10 @@ class _Hints:
             yield self._at(
                 "there is no route: events are stored, and sent nowhere; add one", "routes"
             )
+        wanted = [_sources_of(route) for route in self._enabled]
         for name, source in self._config.sources.items():
-            if self._config.routes and not any(_takes(each, name) for each in self._enabled):
+            view = _view(name)
+            if self._config.routes and not any(each.judge(view)[0] for each in wanted):
                 yield self._at(
                     "no route takes its events: they are stored, and sent nowhere; add a route",
                     "sources",
@@ -94,7 +99,8 @@ class _Hints:
 
     def destinations(self) -> Iterator[Fault]:
         """Destinations that nothing reaches, or that cannot make sense of what does."""
-        reached = {name for route in self._enabled for name in route.to}
+        notified = self._config.notify.to if self._config.notify else ()
+        reached = {*notified, *(name for route in self._enabled for name in route.to)}
         for name, destination in self._config.destinations.items():
             if self._config.routes and name not in reached:
                 yield self._at(
@@ -161,6 +167,28 @@ class _Hints:
             if "type" not in match and "job" not in match:
                 yield from self._to_reader(name, route)
 
+    def notify(self) -> Iterator[Fault]:
+        """Notices that nobody gets."""
+        notify = self._config.notify
+        if notify is None:
+            return
+        if notify.silent:
+            yield self._at("every rule is off, and nothing is told; switch one on", "notify")
+        for index, name in enumerate(notify.to):
+            # Absent only where a stand-in for a variable takes the name's place.
+            destination = self._config.destinations.get(name)
+            if destination is None:
+                continue
+            at = ("notify", "to", index)
+            if destination.paused:
+                yield self._at(f"{name} is paused, and keeps what it is told back", *at)
+            if destination.recipe is not None and destination.recipe.url.labels:
+                yield self._at(
+                    f"the URL of {name} is made of a project's labels, and what the relay tells "
+                    "of itself has no project; name another",
+                    *at,
+                )
+
     def _labels_asked(self, name: str, destination: Destination) -> Iterator[Fault]:
         """Labels that a template names and no project has."""
         recipe = destination.recipe
@@ -193,8 +221,8 @@ class _Hints:
     def _source_names(self, name: str, match: dict[str, Any]) -> Iterator[Fault]:
         if "source" not in match:
             return
-        one = {"source": match["source"]}
-        if not any(_holds(one, source) for source in self._config.sources):
+        one = compile_match({"source": match["source"]})
+        if not any(one.judge(_view(source))[0] for source in self._config.sources):
             said = match["source"]
             hint = near(said, self._config.sources) if isinstance(said, str) else ""
             known = f"; the sources are {', '.join(self._config.sources)}"
@@ -250,15 +278,16 @@ def _wants_pings(route: RouteSettings) -> bool:
     return compile_match(route.match or {}).takes_ping
 
 
-def _takes(route: RouteSettings, source: str) -> bool:
+def _sources_of(route: RouteSettings) -> Match:
+    """What *route* says of sources, and nothing else of it."""
     match = route.match or {}
     one: dict[str, Any] = {"source": match["source"]} if "source" in match else {}
     refused = match.get("not") or {}
     if "source" in refused:
         one["not"] = {"source": refused["source"]}
-    return _holds(one, source)
+    return compile_match(one)
 
 
-def _holds(one: dict[str, Any], source: str) -> bool:
-    view = view_of(Subject(Facts(type="workflow-completed"), source, {}), None)
-    return compile_match(one).judge(view)[0]
+def _view(source: str) -> View:
+    """Any event that comes by *source*."""
+    return view_of(Subject(Facts(type="workflow-completed"), source, {}), None)

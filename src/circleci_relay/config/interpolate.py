@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -72,11 +73,11 @@ def _reference(inside: str) -> EnvRef | FileRef:
 
 def _joined(parts: list[Part]) -> list[Part]:
     joined: list[Part] = []
-    for part in parts:
-        if isinstance(part, str) and joined and isinstance(joined[-1], str):
-            joined[-1] += part
-        elif part != "":
-            joined.append(part)
+    for text, run in groupby(parts, lambda part: isinstance(part, str)):
+        if not text:
+            joined += run
+        elif whole := "".join(map(str, run)):
+            joined.append(whole)
     return joined
 
 

@@ -7,6 +7,7 @@ import json
 import os
 from dataclasses import dataclass, replace
 from functools import reduce
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -29,6 +30,7 @@ from circleci_relay.config.model import (
     Config,
     Defaults,
     Destination,
+    Notify,
     RouteSettings,
     Server,
     Source,
@@ -43,7 +45,7 @@ from circleci_relay.config.values import name as read_name
 from circleci_relay.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from circleci_relay.circleci.signature import Secret
     from circleci_relay.model import Fault
@@ -51,7 +53,16 @@ if TYPE_CHECKING:
 M = TypeVar("M", bound=BaseModel)
 
 DEFAULT_STORE = "sqlite:///{base}/relay.db"
-SECTIONS = ("server", "store", "sources", "projects", "defaults", "destinations", "routes")
+SECTIONS = (
+    "server",
+    "store",
+    "sources",
+    "projects",
+    "defaults",
+    "destinations",
+    "routes",
+    "notify",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,26 +94,47 @@ def load(
     """
     reader = Reader(os.environ if env is None else env, needed=secrets)
     trees = reader.trees(paths)
-    root = Map(Spot(str(paths[0]) if paths else "relay.yaml", 1, 1, ()))
+    first = str(paths[0]) if paths else "relay.yaml"
+    return put_together(reader, trees, first=first, base=_base_of(paths))
+
+
+def put_together(
+    reader: Reader,
+    trees: Sequence[Map],
+    *,
+    first: str,
+    base: Path,
+    too_much: Callable[[Map], Iterable[Fault]] | None = None,
+) -> Loaded:
+    """
+    All that *reader* read as one configuration; *first* is its first file, *base* where it is.
+
+    What *too_much* finds is told alone, and nothing else is looked at.
+    """
+    root = Map(Spot(first, 1, 1, ()))
     if trees:
         root, faults = merge.files(trees)
         reader.faults += faults
-    draft = _Drafting(reader, root, _base_of(paths)).draft()
-    found = _in_order([*reader.faults, *check.faults(draft, reader)])
+    if too_much is not None and (refused := _in_order(too_much(root))):
+        raise FaultyConfig(refused, reader.files.seen)
+    draft = _Drafting(reader, root, base).draft()
+    found = _in_order([*reader.faults, *islice(check.faults(draft, reader), reader.most)])
     if found or draft.server is None or draft.store is None:
-        raise FaultyConfig(_discreet(found, reader), reader.files.seen)
+        raise FaultyConfig(_discreet(found[: reader.most], reader), reader.files.seen)
     config = Config(
         server=draft.server,
         store=draft.store,
         sources=draft.sources,
         destinations=draft.destinations,
         routes=draft.routes,
+        notify=draft.notify,
         projects=draft.projects,
     )
     config = secret_values.known(config, reader.revealed)
+    warnings = _in_order(islice(hints.warnings(config, root), reader.most))
     return Loaded(
         config=config,
-        warnings=_discreet(_in_order(hints.warnings(config, root)), reader),
+        warnings=_discreet(warnings, reader),
         files=reader.files.seen,
         digest=_digest(config, root, reader),
     )
@@ -164,7 +196,7 @@ class _Drafting:
     def draft(self) -> check.Draft:
         """What could be made; the faults are with the reader."""
         for key, spot in self._root.keys_at.items():
-            if key not in SECTIONS and not key.startswith("x-"):
+            if key not in SECTIONS and not key.startswith("x-") and not self._reader.full:
                 self._reader.faults.append(unknown_key(spot, key, SECTIONS))
         return check.Draft(
             root=self._root,
@@ -174,6 +206,7 @@ class _Drafting:
             projects=self._projects(),
             destinations=dict(self._destinations()),
             routes=dict(self._routes()),
+            notify=self._notify(),
         )
 
     def _section(self, key: str) -> Map:
@@ -212,6 +245,8 @@ class _Drafting:
     def _named(self, section: str) -> Iterator[tuple[str, object]]:
         items = self._section(section)
         for name, value in items.items():
+            if self._reader.full:
+                return
             try:
                 read_name(name)
             except ValueError as error:
@@ -235,6 +270,7 @@ class _Drafting:
                     keyring=Keyring(secrets),
                     secrets=tuple(secrets),
                     unsigned=settings.unsigned,
+                    rejects=settings.rejects,
                 ),
             )
 
@@ -292,6 +328,12 @@ class _Drafting:
             made = self._model(RouteSettings, value, ("routes", name))
             if made is not None:
                 yield name, made.named(name)
+
+    def _notify(self) -> Notify | None:
+        # A section whose keys are all commented out asks for nothing.
+        if self._root.get("notify") is None:
+            return None
+        return self._model(Notify, self._root["notify"], ("notify",))
 
 
 def _wrapped(root: Map, at: tuple[str | int, ...], value: object) -> Map:

@@ -5,20 +5,27 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from circleci_relay.config.queues import NAMES
+from circleci_relay.redaction import MASK
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from circleci_relay.config.destinations import Destination
-    from circleci_relay.config.model import Config, RouteSettings
+    from circleci_relay.config.model import Config, RouteSettings, Source
 
-MASK = "***"
+__all__ = ["MASK", "masked"]
 
 
 def masked(config: Config) -> dict[str, Any]:
-    """Routes, destinations and labels without anything secret."""
+    """
+    All that says what goes where and how, without anything secret.
+
+    Enough to tell later what the routes made of an event: see `past_verdicts`. Where something
+    was a secret, or holds one, `MASK` stands.
+    """
     secrets = config.secret_values
     return {
+        "sources": {name: _source(each, secrets) for name, each in config.sources.items()},
         "destinations": {
             name: _destination(each, secrets) for name, each in config.destinations.items()
         },
@@ -27,6 +34,17 @@ def masked(config: Config) -> dict[str, Any]:
             pattern: {name: _label(value, secrets) for name, value in labels.items()}
             for pattern, labels in config.projects.items()
         },
+        "notify": config.notify and config.notify.model_dump(mode="json"),
+    }
+
+
+def _source(source: Source, secrets: Iterable[str]) -> dict[str, Any]:
+    return {
+        # Whoever knows the path of one without signatures may send to it.
+        "path": MASK if source.unsigned else _without(source.path, secrets),
+        "unsigned": source.unsigned,
+        "secrets": len(source.secrets),
+        "rejects": source.rejects.model_dump(),
     }
 
 

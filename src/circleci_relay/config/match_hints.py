@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from circleci_relay.config.discretion import sayable, shown
@@ -14,6 +16,8 @@ from circleci_relay.routing import Subject, compile_match
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from circleci_relay.routing import Match
 
 Below = tuple[str | int, ...]
 
@@ -199,4 +203,10 @@ def _holds(
     change: Change | None = None,
 ) -> bool:
     view = view_of(Subject(Facts(type=kind, status=status), "", {}), change)
-    return compile_match(one).judge(view)[0]
+    return _compiled(json.dumps(one)).judge(view)[0]
+
+
+@lru_cache(256)
+def _compiled(one: str) -> Match:
+    """The same is held against every status there is; to compile it can take a while."""
+    return compile_match(json.loads(one))

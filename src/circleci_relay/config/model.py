@@ -22,6 +22,7 @@ from circleci_relay.config.destinations import (
 )
 from circleci_relay.config.fields import FilePath, Flag, Listen, SourcePath, Token, WebUrl
 from circleci_relay.config.match_field import MatchField
+from circleci_relay.config.notify import Notify
 from circleci_relay.config.quiet import OncePer, micros
 from circleci_relay.config.secret_sets import SecretSet, SecretsField
 from circleci_relay.config.store_url import store_url
@@ -41,7 +42,9 @@ __all__ = [
     "Config",
     "Defaults",
     "Destination",
+    "Notify",
     "RateLimit",
+    "Rejects",
     "Retry",
     "RouteSettings",
     "Server",
@@ -112,6 +115,17 @@ class StoreSettings(Strict):
     """How long events and their log are kept; also the deduplication window."""
 
 
+class Rejects(Strict):
+    """What a source turned away, kept to be looked at and to be taken in after all."""
+
+    keep: Annotated[float, fields.duration(60, 90 * 86400, "1m to 90d")] = 86400.0
+    """How long each is kept."""
+    max: Annotated[int, fields.integer(0, 100_000)] = 1000
+    """How many are kept, the newest ones; 0 for none."""
+    max_body: Annotated[int, fields.size(0, 1 << 20, "0B to 1MiB")] = 64 << 10
+    """The largest body that is kept with them; 0B for none."""
+
+
 class SourceSettings(Strict):
     """An endpoint that CircleCI webhooks post to."""
 
@@ -134,6 +148,8 @@ class SourceSettings(Strict):
     """A list, a map of names, or `{dir: PATH}`: a directory with one file a secret."""
     unsigned: Flag = False
     """Take events without any signature: whoever reaches the path may send them."""
+    rejects: Annotated[Rejects, MaybeEmpty()] = Rejects()
+    """What was turned away, kept for a while."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,6 +161,7 @@ class Source:
     keyring: Keyring
     secrets: tuple[Secret, ...]
     unsigned: bool = False
+    rejects: Rejects = field(default_factory=Rejects)
 
     @property
     def named(self) -> bool:
@@ -194,6 +211,7 @@ class Config:
     sources: Mapping[str, Source]
     destinations: Mapping[str, Destination]
     routes: Mapping[str, RouteSettings]
+    notify: Notify | None = None
     #: labels by project, whose patterns stand as under `match.project`
     projects: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
     #: every known secret, for redaction

@@ -9,7 +9,7 @@ from circleci_relay.config import interpolate
 from circleci_relay.config.discretion import shown, variable
 from circleci_relay.config.files import YAML_FILES, FileError, Files
 from circleci_relay.config.interpolate import EnvRef, FileRef
-from circleci_relay.config.yaml_source import MAX_BYTES, read_tree
+from circleci_relay.config.yaml_source import MAX_BYTES, MOST_VALUES, read_tree
 from circleci_relay.model import Fault
 
 if TYPE_CHECKING:
@@ -23,14 +23,20 @@ STANDIN = "unknown"
 class Reader:
     """One look at all files; what is wrong and what was revealed gathers here."""
 
-    def __init__(self, env: Mapping[str, str], *, needed: bool) -> None:
-        self.files = Files()
+    def __init__(self, env: Mapping[str, str], *, needed: bool, files: Files | None = None) -> None:
+        self.files = Files() if files is None else files
         self.needed = needed  #: whether variables and files must be there
         self.faults: list[Fault] = []
         self.whole = True  #: every file could be read to its end
         #: what variables and files held, and the path of the string they stand in
         self.revealed: list[tuple[tuple[str | int, ...], str]] = []
+        self.most: int | None = None  #: so many faults are enough
         self._env = env
+
+    @property
+    def full(self) -> bool:
+        """Whether enough is known to be wrong."""
+        return self.most is not None and len(self.faults) >= self.most
 
     def trees(self, paths: Sequence[Path]) -> list[Map]:
         """The tree of each file that can be read."""
@@ -64,12 +70,16 @@ class Reader:
         except FileError as error:
             self._file_fault(path, f"the file {error}")
             return None
-        base = Path(path).absolute().parent
+        return self.tree(data, file=str(path), base=Path(path).absolute().parent)
+
+    def tree(self, data: bytes, *, file: str, base: Path, most: int = MOST_VALUES) -> Map | None:
+        """The tree that *data* holds, of *most* values; None where it cannot be told."""
         tree, faults = read_tree(
             data,
-            file=str(path),
+            file=file,
             base=base,
             expand=lambda text, spot: self._expand(text, spot, base),
+            most=most,
         )
         self.faults += faults
         self.whole = self.whole and tree is not None

@@ -15,21 +15,23 @@ from circleci_relay.config import projects
 from circleci_relay.config.model import (
     Defaults,
     Destination,
+    Notify,
     RouteSettings,
     Server,
     SourceSettings,
     StoreSettings,
 )
 from circleci_relay.config.values import NAME
+from circleci_relay.model import RELAY
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-_MODELS = (Server, StoreSettings, SourceSettings, Defaults, Destination, RouteSettings)
+_MODELS = (Server, StoreSettings, SourceSettings, Defaults, Destination, RouteSettings, Notify)
 
 
 def json_schema() -> dict[str, Any]:
     """JSON Schema, draft 2020-12."""
     references, definitions = models_json_schema([(model, "validation") for model in _MODELS])
-    server, store, source, defaults, destination, route = (
+    server, store, source, defaults, destination, route, notify = (
         references[(model, "validation")] for model in _MODELS
     )
     schema = {
@@ -42,7 +44,7 @@ def json_schema() -> dict[str, Any]:
             "server": _or_empty(server),
             "store": _or_empty(store),
             "sources": {
-                **_by_name(source),
+                **_by_name(source, besides=RELAY),
                 "minProperties": 1,
                 "description": "Endpoints that CircleCI webhooks post to, by name.",
             },
@@ -54,6 +56,7 @@ def json_schema() -> dict[str, Any]:
             "routes": _or_empty(
                 {**_by_name(route), "description": "Which events go where, by name."}
             ),
+            "notify": _or_empty(notify),
         },
         "patternProperties": {"^x-": {"description": "Ignored; a place for anchors."}},
         "additionalProperties": False,
@@ -68,10 +71,11 @@ def _or_empty(schema: dict[str, Any]) -> dict[str, Any]:
     return {"anyOf": [schema, {"type": "null"}]}
 
 
-def _by_name(reference: dict[str, Any]) -> dict[str, Any]:
+def _by_name(reference: dict[str, Any], *, besides: str | None = None) -> dict[str, Any]:
+    reserved = {} if besides is None else {"not": {"const": besides}}
     return {
         "type": "object",
-        "propertyNames": {"pattern": f"^{NAME.pattern}$"},
+        "propertyNames": {"pattern": f"^{NAME.pattern}$", **reserved},
         "additionalProperties": reference,
     }
 

@@ -54,7 +54,7 @@ def known(config: Config, revealed: Iterable[tuple[tuple[str | int, ...], str]])
 
 def _may_be_secret(path: tuple[str | int, ...]) -> bool:
     """Addresses, branches and names are no secrets, though a variable may hold them."""
-    if path[:1] == ("routes",):
+    if path[:1] in {("routes",), ("notify",)}:
         return False
     return path[:1] != ("server",) or path[1:2] == ("admin_tokens",)
 

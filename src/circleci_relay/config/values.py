@@ -34,6 +34,7 @@ _DECIMAL_SIZE = re.compile(r"([0-9]{1,10})\s*(k|m|g)i?b?", re.IGNORECASE)
 _RATE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)/(s|m|h)")
 _NUMBER = re.compile(r"[-+]?[0-9]{1,15}(?:\.[0-9]{1,15})?")
 _HOST = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?")
+_LONGEST_HOST = 254  # one more than may be
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110, 5.6.2
 HEADER_PATTERN = r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$"
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -244,7 +245,8 @@ def web_url(text: str) -> str:
         raise ValueError("holds a # and what follows it is never sent; leave it out, or write %23")
     if ":" not in parts.hostname:
         try:
-            ascii_host = parts.hostname.encode("idna").decode()
+            # The codec takes seconds for what is too long anyway.
+            ascii_host = parts.hostname[:_LONGEST_HOST].encode("idna").decode()
         except UnicodeError:
             ascii_host = ""
         if not _HOST.fullmatch(ascii_host):

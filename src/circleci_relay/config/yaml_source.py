@@ -26,8 +26,10 @@ if TYPE_CHECKING:
     from circleci_relay.model import Fault
 
 MAX_BYTES = 4 << 20
+MOST_VALUES = 100_000
+"""Of one file; an alias counts each time: what a "billion laughs" runs into."""
+
 _DEEPEST = 40
-_MOST_VALUES = 100_000  # an alias counts each time: what a "billion laughs" runs into
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -62,18 +64,23 @@ class _Node:
 
 
 def read_tree(
-    data: bytes, *, file: str, base: Path, expand: Callable[[str, Spot], tuple[str, bool]]
+    data: bytes,
+    *,
+    file: str,
+    base: Path,
+    expand: Callable[[str, Spot], tuple[str, bool]],
+    most: int = MOST_VALUES,
 ) -> tuple[Map | None, list[Fault]]:
     """
     The map that *data* holds (None where it cannot be told) and what is wrong with it.
 
     *expand* turns a string into what its `${...}` stand for and tells whether something
-    had to be made up for them.
+    had to be made up for them. It holds *most* values, and as many keys.
     """
-    grower = _Grower(file, base, expand)
+    grower = _Grower(file, base, expand, most)
     try:
         text = _decoded(data)
-        node = _composed(text)
+        node = _composed(text, 2 * most)
         return grower.document(node), grower.faults
     except Unreadable as error:
         spot = Spot(file, error.line, error.column, ())
@@ -104,9 +111,9 @@ def _place(text: str, index: int) -> tuple[int, int]:
     return line, index - (text.rfind("\n", 0, index) + 1) + 1
 
 
-def _composed(text: str) -> _Node | None:
+def _composed(text: str, most: int) -> _Node | None:
     """The one document in *text*."""
-    composer = _Composer()
+    composer = _Composer(most)
     try:
         for event in yaml.parse(text, Loader=_LOADER):
             composer.take(event)
@@ -120,8 +127,9 @@ def _composed(text: str) -> _Node | None:
 class _Composer:
     """Events in, nodes out; no recursion, so no depth of nesting can hurt it."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
         self.root: _Node | None = None
+        self._left = most
         self._documents = 0
         self._open: list[_Node] = []
         self._anchors: dict[str, _Node] = {}
@@ -154,6 +162,11 @@ class _Composer:
                 )
 
     def _add(self, node: _Node, anchor: str | None) -> None:
+        self._left -= 1
+        if self._left < 0:
+            raise Unreadable(
+                node.line, node.column, "too many keys and values; split the file, or take some out"
+            )
         if anchor is not None:
             self._anchors[anchor] = node
         if self._open:
@@ -209,10 +222,10 @@ class _Grower:
     """Nodes in, a tree out: aliases followed, keys checked, strings expanded."""
 
     def __init__(
-        self, file: str, base: Path, expand: Callable[[str, Spot], tuple[str, bool]]
+        self, file: str, base: Path, expand: Callable[[str, Spot], tuple[str, bool]], most: int
     ) -> None:
         self.faults: list[Fault] = []
-        self._file, self._base, self._expand = file, base, expand
+        self._file, self._base, self._expand, self._most = file, base, expand, most
         self._grown = 0
 
     def document(self, node: _Node | None) -> Map | None:
@@ -229,7 +242,7 @@ class _Grower:
 
     def _value(self, node: _Node, path: tuple[str | int, ...]) -> Value:
         self._grown += 1
-        if self._grown > _MOST_VALUES or len(path) > _DEEPEST:
+        if self._grown > self._most or len(path) > _DEEPEST:
             raise Unreadable(
                 node.line, node.column, "aliases make the file too large; write it out, or split it"
             )
