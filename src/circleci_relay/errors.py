@@ -11,6 +11,11 @@ What can go wrong, as a tree.
     + StoreRefused       the database must not be touched (newer schema, corrupt, no
                          permission); start-up stops
   - RenderError          a message cannot be made of an event; its delivery is dead
+  - Unanswerable         what somebody asked for cannot be; becomes the status in `status`
+    + NotFound           404
+    + Conflict           409
+    + Invalid            422
+    + Busy               503
   - StartupError         a port in use, a certificate that does not load; start-up stops
 
 An attempt that fails is no exception: it is an `Outcome` (see `model`).
@@ -78,6 +83,42 @@ class RenderError(RelayError):
     def under(self, *keys: str | int) -> RenderError:
         """The same, seen from further up."""
         return RenderError(self.what, (*keys, *self.path))
+
+
+class Unanswerable(RelayError):  # noqa: N818 - whoever asks is wrong, not we
+    """
+    What somebody asked for over the API or the page cannot be; *status* is the HTTP answer.
+
+    The message is shown to them: plain words, no secret, nothing of somebody else's.
+    """
+
+    status = 422
+
+
+class NotFound(Unanswerable):
+    """There is no such thing, or no more."""
+
+    status = 404
+
+
+class Conflict(Unanswerable):
+    """It is in a state in which this cannot be done."""
+
+    status = 409
+
+
+class Invalid(Unanswerable):
+    """What was asked for makes no sense; *where* names the part, as in `query.limit`."""
+
+    def __init__(self, what: str, *, where: str | None = None) -> None:
+        super().__init__(what)
+        self.where = where
+
+
+class Busy(Unanswerable):
+    """Too many ask for what takes long; worth asking again."""
+
+    status = 503
 
 
 class StartupError(RelayError):

@@ -17,15 +17,18 @@ from circleci_relay.web.server import Duties, Listeners
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from multidict import CIMultiDictProxy
 
     from circleci_relay.clock import Clock
+    from circleci_relay.web.api.endpoints import Endpoint
+    from circleci_relay.web.application import Page
     from circleci_relay.web.connections import Limits
     from circleci_relay.web.hooks import Intake
 
 PATH = "/webhooks/circleci"
+STRAY = "/webhooks/named/"
 ULID = "01AN4Z07BY79KA1307SR9X4MV3"
 PATIENCE = 10.0
 """Seconds after which a test gives up waiting."""
@@ -39,6 +42,7 @@ class Counter:
         self.headers: list[dict[str, str]] = []
         self.deadlines: list[float] = []
         self.counted: list[tuple[str, str]] = []
+        self.strays: list[tuple[str | None, bytes]] = []
         self.answer: Accepted | Exception = Accepted(event=ULID)
         self.gate: asyncio.Event | None = None  #: nothing is answered before it is set
         self.entered = asyncio.Event()
@@ -46,6 +50,14 @@ class Counter:
     def find(self, path: str) -> Door | None:
         """See `Ingest.find`."""
         return Door(source="circleci") if path == PATH else None
+
+    def near(self, path: str) -> Door | None:
+        """See `Ingest.near`."""
+        return Door(source="circleci", group=path[len(STRAY) :]) if path.startswith(STRAY) else None
+
+    def stray(self, door: Door, _headers: CIMultiDictProxy[str], body: bytes) -> None:
+        """See `Ingest.stray`."""
+        self.strays.append((door.group, body))
 
     async def receive(
         self, _door: Door, headers: CIMultiDictProxy[str], body: bytes, *, deadline: float
@@ -64,6 +76,14 @@ class Counter:
     def count(self, source: str, result: str) -> None:
         """See `Ingest.count`."""
         self.counted.append((source, result))
+
+    def too_large(
+        self, door: Door, _headers: CIMultiDictProxy[str], _start: bytes, *, size: int, detail: str
+    ) -> None:
+        """See `Ingest.too_large`."""
+        assert size > 0
+        assert detail
+        self.count(door.source, "too_large")
 
 
 @dataclass(kw_only=True)
@@ -96,6 +116,8 @@ async def start(
     front: Intake | None = None,
     metrics: Metrics | None = None,
     clock: Clock | None = None,
+    endpoints: Sequence[Endpoint] = (),
+    page: Page | None = None,
 ) -> Relay:
     """Start all three listeners on ports the system chooses, before *front* or a `Counter`."""
     metrics = metrics or Metrics(process=False)
@@ -113,6 +135,8 @@ async def start(
         readiness=lambda: made[0].reasons,
         reload=reload,
         describe=lambda: {"digest": "abc", "config": {}, "restart_required": []},
+        endpoints=endpoints,
+        page=page,
     )
     ports = dict.fromkeys(("listen", "ops", "admin"), "127.0.0.1:0")
     server = Server.model_validate(ports | dict(settings or {}))

@@ -25,7 +25,8 @@ def pytest_asyncio_loop_factories(
     item: pytest.Item,
 ) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Run on both event loops: their transports differ in what they forgive."""
-    return LOOPS if "hostile" not in item.nodeid else {"asyncio": asyncio.new_event_loop}
+    once = any(word in item.nodeid for word in ("hostile", "schemathesis"))
+    return {"asyncio": asyncio.new_event_loop} if once else LOOPS
 
 
 @pytest.fixture(autouse=True)

@@ -83,9 +83,10 @@ async def test_warnings_and_restarts_are_told(relay: Relay) -> None:
     [("/", "GET", 404), ("/api/v1/events", "GET", 404), (RELOAD, "GET", 405), (CONFIG, "PUT", 405)],
 )
 async def test_what_is_not_there(relay: Relay, path: str, method: str, status: int) -> None:
-    """Other paths and methods are JSON errors too."""
+    """Other paths and methods are problems too."""
     reply = await ask(relay, path, method)
-    assert (reply.status, list(reply.json)) == (status, ["error"])
+    assert (reply.status, reply.headers["content-type"]) == (status, "application/problem+json")
+    assert reply.json["status"] == status
     assert (reply.headers.get("allow") is not None) == (status == 405)
 
 

@@ -11,7 +11,7 @@ import pytest
 from circleci_relay.errors import BadSignature, Malformed, StoreUnavailable
 from circleci_relay.model import Accepted
 from circleci_relay.web.connections import Limits
-from support.wire import PATH, ULID, Relay, Wire, post
+from support.wire import PATH, STRAY, ULID, Relay, Wire, post
 
 Begin = Callable[..., Awaitable[Relay]]
 
@@ -56,6 +56,24 @@ async def test_faults_are_answers(relay: Relay, fault: Exception, status: int, e
         assert reply.status == status
         assert reply.json["error"].startswith(error)
         assert (reply.headers.get("retry-after") is not None) == (status == 503)
+
+
+async def test_an_unknown_name_is_404_and_remembered(begin: Begin) -> None:
+    """Where the path names no secret there is, the answer is as for any other path."""
+    relay = await begin(settings={"max_body": 1024})
+    async with Wire(relay.listeners.hooks_address) as wire:
+        for request in (
+            post(b"{}", path=STRAY + "acme"),
+            post(path=STRAY + "acme", method="PUT"),
+            post(path=STRAY + "acme", content_encoding="gzip"),
+            post(b"x" * 2000, path=STRAY + "acme"),
+        ):
+            wire.send(request)
+            reply = await wire.reply()
+            assert (reply.status, reply.json) == (404, {"error": "no such source"})
+    assert relay.intake.strays == [("acme", b"{}")]
+    assert relay.intake.counted == [("circleci", "too_large")]
+    assert relay.value("requests_refused_total", reason="path") == 4
 
 
 async def test_a_bug_is_500_without_details(relay: Relay) -> None:

@@ -1,4 +1,4 @@
-"""Who may use the admin listener: tokens, and the browsers' same-origin rules."""
+"""Who may use the admin listener: tokens, sessions, and the browsers' same-origin rules."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from hashlib import sha256
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Literal
 
+from aiohttp import web
 from yarl import URL
+
+from circleci_relay.web import sessions
+from circleci_relay.web.sessions import Seal, Session
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,10 +30,13 @@ ANYBODY = "loopback"
 class Denied(Exception):  # noqa: N818 -- it is an answer
     """A request that is turned away; *status* is the HTTP answer."""
 
-    def __init__(self, status: int, error: str) -> None:
+    def __init__(
+        self, status: int, error: str, *, headers: Mapping[str, str] | None = None
+    ) -> None:
         super().__init__(error)
         self.status = status
         self.error = error
+        self.headers = dict(headers or {})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +45,19 @@ class Caller:
 
     name: str
     role: Role
+
+
+CALLER = web.RequestKey("caller", Caller)
+"""Who sent a request: `request[CALLER]`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Token:
+    """One of `server.admin_tokens`."""
+
+    digest: bytes  # the comparison's time tells not even a token's length
+    caller: Caller
+    seal: Seal
 
 
 class Access:
@@ -51,15 +71,17 @@ class Access:
         external_url: str | None = None,
     ) -> None:
         """*listen* is `server.admin`; *tokens* maps names to secrets and roles."""
-        self._open = listen.loopback and not tokens
-        # A digest each: the comparison's time tells not even a token's length.
-        self._tokens = [
-            (_digest(secret), Caller(name=name, role=role))
+        self.open = listen.loopback and not tokens  #: whoever reaches the port is an operator
+        self._tokens = {
+            name: _Token(
+                digest=_digest(secret), caller=Caller(name=name, role=role), seal=Seal(secret)
+            )
             for name, (secret, role) in tokens.items()
-        ]
+        }
         self._wildcard = listen.wildcard
         external = URL(external_url) if external_url else None
         self._origin = str(external.origin()) if external is not None else None
+        self.https = external is not None and external.scheme == "https"  #: as people see it
         self._hosts = LOOPBACK | {listen.host.lower()}
         if external is not None and external.host:
             self._hosts |= {external.host.lower()}
@@ -86,25 +108,49 @@ class Access:
             return
         raise Denied(403, "changes are not taken from pages of another origin")
 
-    def identify(self, authorization: str | None, *, changes: bool) -> Caller:
-        """
-        Return who sent the header *authorization*; raise `Denied` if nobody known did.
-
-        What *changes* anything takes an operator.
-        """
-        if self._open:
-            return Caller(name=ANYBODY, role="operator")
-        scheme, _, token = (authorization or "").partition(" ")
-        given = _digest(token.strip()) if scheme.lower() == "bearer" else b""
+    def caller(self, token: str) -> Caller | None:
+        """Return whose *token* it is; None if nobody's."""
+        given = _digest(token)
         found: Caller | None = None
-        for digest, caller in self._tokens:
-            if hmac.compare_digest(digest, given):  # all are compared, whichever fits
-                found = caller
-        if found is None:
-            raise Denied(401, "a token is needed: authorization: Bearer TOKEN")
-        if changes and found.role != "operator":
-            raise Denied(403, "the token's role is viewer; this takes an operator")
+        for known in self._tokens.values():
+            if hmac.compare_digest(known.digest, given):  # all are compared, whichever fits
+                found = known.caller
         return found
+
+    def begin(self, caller: Caller, *, now: float) -> Session:
+        """Return a session of *caller*, who has just shown the token."""
+        return Session.begun(caller.name, now=now)
+
+    def seal(self, session: Session) -> str:
+        """Return what the cookie holds for *session*."""
+        return self._tokens[session.name].seal.seal(session)
+
+    def csrf(self, session: Session) -> str:
+        """Return what goes into the forms of *session*."""
+        return self._tokens[session.name].seal.csrf(session)
+
+    def resume(self, cookie: str, *, now: float) -> tuple[Caller, Session] | None:
+        """Return whose session *cookie* holds; None if it is none, over, or its token gone."""
+        claimed = sessions.parse(cookie)
+        if claimed is None:
+            return None
+        session, signature = claimed
+        token = self._tokens.get(session.name)
+        if token is None or not token.seal.verify(session, signature, now=now):
+            return None
+        return token.caller, session
+
+
+def check_fetch(site: str | None, mode: str | None, *, changes: bool) -> None:
+    """
+    Raise `Denied` if a browser says that another site's page is behind the request.
+
+    *site* and *mode* are the headers `sec-fetch-site` and `sec-fetch-mode`, absent where no
+    browser asks. A link from elsewhere may be followed, but nothing embedded or sent from there.
+    """
+    if site in {None, "same-origin", "none"} or (mode == "navigate" and not changes):
+        return
+    raise Denied(403, "requests are not taken from pages of another origin")
 
 
 def _is_address(name: str) -> bool:

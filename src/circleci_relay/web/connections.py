@@ -225,13 +225,19 @@ class Connection(web.RequestHandler):
             self._server.refused("http")
             error = "malformed HTTP request"
         else:
-            log.error("request_failed", exc_info=exc)
+            if not self._gone(exc):
+                log.error("request_failed", exc_info=exc)
             status, error = 500, "internal error"
         if request.writer.output_size > 0:
             raise ConnectionError("an answer has begun already")
         return answers.Answer(
             answers.head(status), answers.failure(error), keep=False
         ).as_response()
+
+    def _gone(self, fault: BaseException | None) -> bool:
+        """Whether the connection has ended, and that is all that is wrong."""
+        ended = self.transport is None or self.transport.is_closing()
+        return ended and isinstance(fault, ConnectionError)
 
     def log_exception(self, *_: Any, **details: Any) -> None:
         """Log what aiohttp could not make an answer of, the way we log everything."""

@@ -34,6 +34,9 @@ QUIET = 60.0
 MARGIN = 0.5
 """Seconds kept between the store's deadline and the answer's."""
 
+REMEMBERED = 1 << 20
+"""Bytes of a body that was turned away which may be wanted; `rejects.max_body` is no larger."""
+
 _CREATED = head(202)
 _KNOWN = head(200)
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -45,6 +48,12 @@ class Intake(Protocol):
     def find(self, path: str) -> Door | None:
         """Return where *path* leads."""
 
+    def near(self, path: str) -> Door | None:
+        """Return where *path* would lead, were there a secret of the name it gives."""
+
+    def stray(self, door: Door, headers: CIMultiDictProxy[str], body: bytes) -> None:
+        """Remember what came to a door that `near` found."""
+
     async def receive(
         self, door: Door, headers: CIMultiDictProxy[str], body: bytes, *, deadline: float
     ) -> Accepted:
@@ -52,6 +61,11 @@ class Intake(Protocol):
 
     def count(self, source: str, result: str) -> None:
         """Count what was turned away here."""
+
+    def too_large(
+        self, door: Door, headers: CIMultiDictProxy[str], start: bytes, *, size: int, detail: str
+    ) -> None:
+        """Count a body of at least *size* bytes, of which *start* was read."""
 
 
 class _Refusal(Exception):  # noqa: N818 -- it is an answer
@@ -89,6 +103,8 @@ class Hooks:
         began = connection.taken()
         try:
             door = self._door(request)
+            if door is None:
+                return await self._stray(request, began)
             accepted = await self._receive(request, door, began)
         except _Refusal as refusal:
             return self._refuse(request, refusal)
@@ -101,20 +117,24 @@ class Hooks:
         start = _KNOWN if accepted.duplicate else _CREATED
         return Answer(start, content, keep=self._keeps(request)).as_response()
 
-    def _door(self, request: web.BaseRequest) -> Door:
+    def _door(self, request: web.BaseRequest) -> Door | None:
+        """Return where it leads; None if that is a name that no secret has."""
         # As it was sent, first: decoding costs more than all the rest of this.
         door = self._intake.find(request.raw_path) or self._intake.find(request.path)
+        encoding = request.headers.get("content-encoding", "")
+        plain = encoding.strip().lower() in {"", "identity"}
         if door is None:
-            raise _Refusal(404, "no such source", reason="path")
+            if request.method == "POST" and plain and self._intake.near(request.path) is not None:
+                return None
+            raise _no_source()
         if request.method != "POST":
             raise _Refusal(405, "only POST is taken", headers={"allow": "POST"}, reason="method")
-        encoding = request.headers.get("content-encoding", "")
-        if encoding.strip().lower() not in {"", "identity"}:
+        if not plain:
             raise _Refusal(415, "a content-encoding is not taken", reason="encoding")
         return door
 
     async def _receive(self, request: web.BaseRequest, door: Door, began: float) -> Accepted:
-        reserved = _Reserved(self, door.source)
+        reserved = _Reserved(self, request, door)
         try:
             body = await self._read(request, reserved, began)
             left = self._limits.answer - (time.monotonic() - began)
@@ -133,26 +153,46 @@ class Hooks:
         finally:
             reserved.release()
 
+    async def _stray(self, request: web.BaseRequest, began: float) -> web.StreamResponse:
+        """Answer 404, and let it be remembered: the name may be mistyped, or not yet known."""
+        refusal = _no_source()
+        door = self._intake.near(request.path)
+        if door is not None:
+            reserved = _Reserved(self, request, door)
+            try:
+                body = await self._read(request, reserved, began)
+                self._intake.stray(door, request.headers, body)
+            except _Refusal as fault:
+                if fault.status != 413:  # noqa: PLR2004 -- that is remembered as well
+                    refusal = fault
+            finally:
+                reserved.release()
+        return self._refuse(request, refusal)
+
     async def _read(self, request: web.BaseRequest, reserved: _Reserved, began: float) -> bytes:
-        if (request.content_length or 0) > self.max_body:
-            raise reserved.too_large()
         content = request.content
         try:
+            if (request.content_length or 0) > self.max_body:
+                reserved.chunks.append(content.read_nowait(-1))  # what came with the headers
+                raise reserved.too_large(request.content_length or 0)
             if content.is_eof():  # all of it came with the headers
                 body: bytes = content.read_nowait(-1)
-                reserved.add(len(body))
+                reserved.add(body)
                 return body
             self._invite(request)
             left = self._limits.body - (time.monotonic() - began)
             async with asyncio.timeout(max(0.0, left)):
-                chunks = []
                 while chunk := await content.readany():
-                    reserved.add(len(chunk))
-                    chunks.append(chunk)
-                return b"".join(chunks)
+                    reserved.add(chunk)
+                body = b"".join(reserved.chunks)
+                reserved.chunks.clear()
+                return body
         except TimeoutError:
             raise _Refusal(408, "the body took too long", reason="slow") from None
-        except (web.RequestPayloadError, ConnectionError):
+        except (web.RequestPayloadError, ConnectionError) as fault:
+            # The stream keeps the fault, and by that this frame: a ring that holds the body until
+            # the collector comes by, while nobody counts it any more.
+            fault.__traceback__ = None
             raise _cut_short() from None
         except RuntimeError:
             if request.transport is not None:
@@ -182,10 +222,11 @@ class Hooks:
         """Give *size* bytes back."""
         self._in_flight -= size
 
-    def too_large(self, source: str) -> _Refusal:
-        """Count a body over `max_body`."""
-        self._intake.count(source, "too_large")
-        return _Refusal(413, f"the body is larger than {self.max_body} bytes")
+    def too_large(self, request: web.BaseRequest, door: Door, start: bytes, size: int) -> _Refusal:
+        """Have a body over `max_body` counted, of which *start* was read."""
+        error = f"the body is larger than {self.max_body} bytes"
+        self._intake.too_large(door, request.headers, start, size=size, detail=error)
+        return _Refusal(413, error)
 
     def too_much(self, source: str) -> _Refusal:
         """Count a body for which the budget has no room."""
@@ -220,6 +261,10 @@ class Hooks:
         )
 
 
+def _no_source() -> _Refusal:
+    return _Refusal(404, "no such source", reason="path")
+
+
 def _cut_short() -> _Refusal:
     return _Refusal(400, "the body is malformed or cut short", reason="http")
 
@@ -227,25 +272,36 @@ def _cut_short() -> _Refusal:
 class _Reserved:
     """The bytes one request holds of the budget."""
 
-    __slots__ = ("_hooks", "_size", "_source")
+    __slots__ = ("_door", "_hooks", "_request", "_size", "chunks")
 
-    def __init__(self, hooks: Hooks, source: str) -> None:
+    def __init__(self, hooks: Hooks, request: web.BaseRequest, door: Door) -> None:
         self._hooks = hooks
-        self._source = source
+        self._request = request
+        self._door = door
         self._size = 0
+        self.chunks: list[bytes] = []
 
-    def add(self, size: int) -> None:
-        """Hold *size* more; raise the refusal if that is too much."""
-        if self._size + size > self._hooks.max_body:
-            raise self.too_large()
-        if not self._hooks.reserve(size):
-            raise self._hooks.too_much(self._source)
-        self._size += size
+    def add(self, chunk: bytes) -> None:
+        """Hold *chunk* too; raise the refusal if that is too much."""
+        if self._size + len(chunk) > self._hooks.max_body:
+            self.chunks.append(chunk)
+            raise self.too_large(self._size + len(chunk))
+        if not self._hooks.reserve(len(chunk)):
+            raise self._hooks.too_much(self._door.source)
+        self._size += len(chunk)
+        self.chunks.append(chunk)
 
-    def too_large(self) -> _Refusal:
-        """Count and return the refusal of a body that is too large."""
-        return self._hooks.too_large(self._source)
+    def too_large(self, size: int) -> _Refusal:
+        """Count and return the refusal of a body of at least *size* bytes."""
+        start, most = bytearray(), self._hooks.max_body
+        for chunk in self.chunks:
+            if len(start) < min(most, REMEMBERED):
+                start += chunk
+        return self._hooks.too_large(
+            self._request, self._door, bytes(start[: min(most, REMEMBERED)]), size
+        )
 
     def release(self) -> None:
         """Give everything back."""
+        self.chunks.clear()
         self._hooks.release(self._size)

@@ -14,20 +14,26 @@ from aiohttp import web
 
 from circleci_relay.errors import StartupError
 from circleci_relay.web.access import Access
-from circleci_relay.web.api import Api, Describe, Reload
+from circleci_relay.web.api.configuration import config_endpoints
+from circleci_relay.web.application import Page, application
 from circleci_relay.web.certificate import Certificate
 from circleci_relay.web.connections import Connections, Limits
+from circleci_relay.web.gate import Gate
 from circleci_relay.web.hooks import Hooks, Intake
 from circleci_relay.web.ops import Ops, Readiness
+from circleci_relay.web.record import Record, unrecorded
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Sequence
     from typing import Self
 
     from circleci_relay.clock import Clock
     from circleci_relay.config.model import Server
     from circleci_relay.config.values import Address
     from circleci_relay.metrics import Metrics
+    from circleci_relay.web.api import Describe, Reload
+    from circleci_relay.web.api.endpoints import Endpoint
     from circleci_relay.web.connections import Handler
 
 BACKLOG = 1024
@@ -47,6 +53,9 @@ class Duties:
     readiness: Readiness
     reload: Reload
     describe: Describe
+    endpoints: Sequence[Endpoint] = ()  #: of the API, beside the configuration's
+    page: Page | None = None
+    record: Record = unrecorded
 
 
 class Listener:
@@ -112,13 +121,12 @@ class Listeners:
             metrics=duties.metrics,
             clock=duties.clock,
         )
-        self._api = Api(
-            access=_access(settings, settings.admin),
-            reload=duties.reload,
-            describe=duties.describe,
-        )
+        access = _access(settings, settings.admin)
+        self._gate = Gate(access, clock=duties.clock, record=duties.record)
+        own = config_endpoints(describe=duties.describe, reload=duties.reload, record=duties.record)
+        admin = application([*own, *duties.endpoints], gate=self._gate, page=duties.page)
         self._certificate: Certificate | None = None
-        self._runner = web.AppRunner(self._api.application(), access_log=None)
+        self._runner = web.AppRunner(admin, access_log=None)
         self._bound: dict[str, Listener] = {}
 
     @classmethod
@@ -156,7 +164,7 @@ class Listeners:
         if self._certificate is not None and settings.tls is not None:
             await self._certificate.renew(settings.tls)
         self._hooks.max_body = settings.max_body
-        self._api.access = _access(settings, self._settings.admin)
+        self._gate.access = _access(settings, self._settings.admin)
 
     async def close_hooks(self, timeout: float | None = None) -> None:  # noqa: ASYNC109
         """Take no more hooks; those under way are answered, for up to *timeout* s."""
