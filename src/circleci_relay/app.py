@@ -15,18 +15,22 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from circleci_relay import __version__, config, logs
+from circleci_relay.administration import Administration, Works
 from circleci_relay.clock import SystemClock
 from circleci_relay.delivery.compose import Surroundings
 from circleci_relay.delivery.dispatcher import Dispatcher
 from circleci_relay.delivery.tally import Tally
+from circleci_relay.doorstep import Doorkeeper
 from circleci_relay.errors import RelayError, StartupError
 from circleci_relay.ingest import Ingest
+from circleci_relay.live import Hub
 from circleci_relay.metrics import Metrics
 from circleci_relay.redaction import Redaction
 from circleci_relay.reload import Reloader
 from circleci_relay.store import Store
 from circleci_relay.upkeep import Upkeep
 from circleci_relay.web.server import Duties, Listeners
+from circleci_relay.web.ui.pages import page
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -64,6 +68,7 @@ class Relay:
         self._clock = clock
         self._redact = redact
         self._metrics = Metrics()
+        self._hub = Hub()
         self._dispatcher = Dispatcher(clock=clock, metrics=self._metrics, redact=redact)
         self._background: list[asyncio.Task[None]] = []
         self._listeners: Listeners | None = None
@@ -98,7 +103,7 @@ class Relay:
                 self._loaded.config.store.url,
                 clock=self._clock,
                 lanes=self._dispatcher,
-                watch=Tally(self._metrics),
+                watch=Tally(self._metrics, self._hub),
                 on_wait=lambda words: log.warning("store_waiting", reason=words),
                 patience=STORE_PATIENCE,
             )
@@ -115,11 +120,20 @@ class Relay:
     async def _start(self, tasks: asyncio.TaskGroup) -> None:
         """Take in, then deliver what is pending: a port in use costs no attempt."""
         loaded, clock, metrics = self._loaded, self._clock, self._metrics
-        self._ingest = Ingest(store=self._store, metrics=metrics, clock=clock)
+        self._doorkeeper = Doorkeeper(store=self._store, clock=clock, redact=self._redact)
+        self._ingest = Ingest(
+            store=self._store,
+            metrics=metrics,
+            clock=clock,
+            doorkeeper=self._doorkeeper,
+            hub=self._hub,
+        )
         self._upkeep = Upkeep(store=self._store, clock=clock, metrics=metrics)
         self._reloader = Reloader(
             self._paths, loaded, seen=self._seen, apply=self._apply, clock=clock, metrics=metrics
         )
+        self._administration = self._administer()
+        await self._administration.prepare()
         duties = Duties(
             intake=self._ingest,
             metrics=metrics,
@@ -127,12 +141,23 @@ class Relay:
             readiness=self._unready,
             reload=partial(self._reloader.reload, "api"),
             describe=self._describe,
+            endpoints=self._administration.endpoints(),
+            page=await asyncio.to_thread(
+                page, self._administration.console, describe=self._describe
+            ),
+            record=self._administration.record,
         )
         async with self._prepared(loaded) as use:
             self._take_up(loaded)  # whoever posts finds the source at its path
             self._listeners = await Listeners.open(loaded.config.server, duties)
             use()
-        for work in (self._upkeep.gauge(), self._upkeep.age_out(), self._reloader.watch()):
+        for work in (
+            self._upkeep.gauge(),
+            self._upkeep.age_out(),
+            self._reloader.watch(),
+            self._doorkeeper.run(),
+            *self._administration.background(),
+        ):
             self._background.append(tasks.create_task(work))
         self._serving = True
         _spare_collector()
@@ -146,6 +171,19 @@ class Relay:
             ops=_place(listeners.ops_address),
             admin=_place(listeners.admin_address),
         )
+
+    def _administer(self) -> Administration:
+        works = Works(
+            store=self._store,
+            dispatcher=self._dispatcher,
+            ingest=self._ingest,
+            upkeep=self._upkeep,
+            hub=self._hub,
+            clock=self._clock,
+            metrics=self._metrics,
+            redact=self._redact,
+        )
+        return Administration(works, loaded=lambda: self._loaded, notes=self._reloader.notes)
 
     async def _apply(self, loaded: Loaded) -> None:
         """Put a changed configuration to use, whole or not at all."""
@@ -193,6 +231,8 @@ class Relay:
         )
         self._upkeep.configure(wanted)
         self._ingest.configure(wanted)
+        self._doorkeeper.configure(wanted)
+        self._administration.configure(wanted)
         self._loaded = loaded
 
     async def _stop(self) -> None:
@@ -205,6 +245,8 @@ class Relay:
             await self._listeners.close_hooks()
         for task in self._background:
             task.cancel()
+        self._hub.close()
+        await self._doorkeeper.close()
         await self._dispatcher.stop(shutdown.drain)
         await self._store.close()
         if self._listeners is not None:
@@ -251,9 +293,17 @@ class Relay:
             await self._reloader.reload("SIGHUP")
 
 
-def run(paths: Sequence[Path], *, log_level: str = "info", log_format: str = "auto") -> int:
+def run(
+    paths: Sequence[Path],
+    *,
+    log_level: str = "info",
+    log_format: str = "auto",
+    clock: Clock | None = None,
+) -> int:
     """
     Run the relay on *paths* until it is told to stop; return the exit status.
+
+    *clock* is the machine's where none is given.
 
     Raises `ConfigError` where the files are faulty.
     """
@@ -261,7 +311,7 @@ def run(paths: Sequence[Path], *, log_level: str = "info", log_format: str = "au
     seen = config.fingerprint(loaded.files)
     redact = Redaction(loaded.config.secret_values)
     logs.configure(level=log_level, format=log_format, redact=lambda: redact.known)
-    relay = Relay(paths, loaded, seen=seen, clock=SystemClock(), redact=redact)
+    relay = Relay(paths, loaded, seen=seen, clock=clock or SystemClock(), redact=redact)
     status = 0
     try:
         with asyncio.Runner(loop_factory=new_event_loop) as runner:

@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING
 import structlog
 
 from circleci_relay.circleci import payload, signature
+from circleci_relay.doorstep import Refused, forwarded
 from circleci_relay.errors import BadSignature, Malformed, StoreError, StoreUnavailable
-from circleci_relay.model import Accepted, Choice, Event, Intake
+from circleci_relay.live import Happening, Hub
+from circleci_relay.model import SECOND, Accepted, Choice, Event, Intake
+from circleci_relay.rendering import words
 from circleci_relay.routing import Subject
 from circleci_relay.series import type_label
 from circleci_relay.ulid import Ulids
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 
     from circleci_relay.clock import Clock
     from circleci_relay.config.model import Config, Source
+    from circleci_relay.doorstep import Doorkeeper
     from circleci_relay.metrics import Metrics
     from circleci_relay.routing import Table
     from circleci_relay.store import Store
@@ -47,10 +51,20 @@ class Door:
 class Ingest:
     """Verifies, reads and stores what arrives, under the configuration in force."""
 
-    def __init__(self, *, store: Store, metrics: Metrics, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        store: Store,
+        metrics: Metrics,
+        clock: Clock,
+        doorkeeper: Doorkeeper | None = None,
+        hub: Hub | None = None,
+    ) -> None:
         self._store = store
         self._metrics = metrics
         self._clock = clock
+        self._doorkeeper = doorkeeper
+        self._hub = hub or Hub()
         self._ulids = Ulids()
         self._sources: Mapping[str, Source] = {}
         self._paths: dict[str, Door] = {}
@@ -84,9 +98,36 @@ class Ingest:
             return None
         return Door(source=name, group=segment)
 
+    def near(self, path: str) -> Door | None:
+        """Return where *path* would lead, were there a secret of the name that it gives."""
+        prefix, _, segment = path.rpartition("/")
+        name = self._prefixes.get(prefix)
+        if name is None or self._doorkeeper is None or not self._doorkeeper.keeps(name):
+            return None
+        return Door(source=name, group=segment)
+
+    def stray(self, door: Door, headers: CIMultiDictProxy[str], body: bytes) -> None:
+        """Remember what came to a door that `near` found."""
+        detail = "no secret of this source has the name that the path gives"
+        self._remember(door, headers, body, reason="unauthorized", detail=detail, size=len(body))
+
+    def door(self, source: str, group: str | None) -> Door | None:
+        """Return the door of *source* by which *group* came; None if there is no such source."""
+        found = self._sources.get(source)
+        if found is None:
+            return None
+        return Door(source=source, group=group if found.named else None)
+
     def count(self, source: str, result: str) -> None:
         """Count what was turned away before it came here."""
         self._metrics.source(source).count(result)
+
+    def too_large(
+        self, door: Door, headers: CIMultiDictProxy[str], start: bytes, *, size: int, detail: str
+    ) -> None:
+        """Count and remember a body of at least *size* bytes, of which *start* was read."""
+        self.count(door.source, "too_large")
+        self._remember(door, headers, start, reason="too_large", detail=detail, size=size)
 
     async def receive(
         self, door: Door, headers: CIMultiDictProxy[str], body: bytes, *, deadline: float
@@ -97,27 +138,34 @@ class Ingest:
         Raises `BadSignature`, `Malformed`, or `StoreUnavailable` if it is not known to be
         stored by *deadline* (on the clock's monotonic seconds).
         """
-        series = self._metrics.source(door.source)
+        try:
+            intake = await self.check(door, headers, body)
+        except (BadSignature, Malformed) as fault:
+            reason = "unauthorized" if isinstance(fault, BadSignature) else "malformed"
+            self.count(door.source, reason)
+            self._reject(door, fault)
+            self._remember(door, headers, body, reason=reason, detail=str(fault), size=len(body))
+            raise
+        return await self.take(intake, deadline=deadline)
+
+    async def check(self, door: Door, headers: CIMultiDictProxy[str], body: bytes) -> Intake:
+        """Verify and read it; raises `BadSignature` or `Malformed`, and counts neither."""
         source = self._sources.get(door.source)
         if source is None or self._table is None:
             raise StoreUnavailable("the source is gone")
-        try:
+        if not source.unsigned:
             verify = partial(
                 source.keyring.verify, body, headers.get(signature.HEADER), group=door.group
             )
-            if not source.unsigned:
-                # A forged megabyte tried against forty secrets takes 24 ms.
-                used = verify() if len(body) < LARGE else await asyncio.to_thread(verify)
-                self._metrics.secret(door.source, used).set(self._clock.wall())
-            intake = self._read(door.source, headers, body, self._table)
-        except BadSignature as fault:
-            series.count("unauthorized")
-            self._reject(door, fault)
-            raise
-        except Malformed as fault:
-            series.count("malformed")
-            self._reject(door, fault)
-            raise
+            # A forged megabyte tried against forty secrets takes 24 ms.
+            used = verify() if len(body) < LARGE else await asyncio.to_thread(verify)
+            self._metrics.secret(door.source, used).set(self._clock.wall())
+        return self._read(door.source, headers, body, self._table)
+
+    async def take(self, intake: Intake, *, deadline: float) -> Accepted:
+        """Store what was checked; see `receive`."""
+        source = intake.event.source
+        series = self._metrics.source(source)
         kind = type_label(intake.event.type)
         try:
             accepted = await self._store.accept(intake, deadline=deadline)
@@ -130,7 +178,7 @@ class Ingest:
             log.debug(
                 "event_duplicate",
                 event_id=accepted.event,
-                source=door.source,
+                source=source,
                 id=intake.event.id,
                 conflict=accepted.conflict,
             )
@@ -138,6 +186,8 @@ class Ingest:
             series.count("accepted", kind)
             series.last_event.set(self._clock.wall())
             self._note(intake, accepted)
+            if self._hub.heard:
+                self._hub.tell(_happening(intake.event, accepted))
         return accepted
 
     def _read(
@@ -192,6 +242,52 @@ class Ingest:
                 suppressed=suppressed,
             )
 
+    def _remember(
+        self,
+        door: Door,
+        headers: CIMultiDictProxy[str],
+        body: bytes,
+        *,
+        reason: str,
+        detail: str,
+        size: int,
+    ) -> None:
+        if self._doorkeeper is not None:
+            self._doorkeeper.note(
+                Refused(
+                    source=door.source,
+                    secret=door.group,
+                    reason=reason,
+                    detail=detail,
+                    headers=headers,
+                    body=body,
+                    size=size,
+                )
+            )
+
+
+def _happening(event: Event, accepted: Accepted) -> Happening:
+    """Return what is told live of an event that was taken in."""
+    facts = event.facts
+    return Happening(
+        kind="event",
+        about={
+            "id": accepted.event,
+            "circleci_id": event.id,
+            "received_at": event.received_at / SECOND,
+            "source": event.source,
+            "type": event.type,
+            "title": words.title(facts),
+            "outcome": words.outcome(facts),
+            "status": facts.status,
+            "project": facts.project,
+            "branch": facts.branch,
+            "change": accepted.change,
+            "routes": list(accepted.choice.routes) if accepted.choice else [],
+            "destinations": list(accepted.choice.destinations) if accepted.choice else [],
+        },
+    )
+
 
 class _Quiet:
     """Lets one line a second pass for each name, and says how many it kept back."""
@@ -208,14 +304,3 @@ class _Quiet:
             return None
         self._seen[name] = (now, 0)
         return kept
-
-
-def forwarded(headers: CIMultiDictProxy[str]) -> tuple[tuple[str, str], ...]:
-    """Return CircleCI's own headers as they are sent on: printable, each once, in lower case."""
-    kept: dict[str, str] = {}
-    for name, value in headers.items():
-        lower = name.lower()
-        ours = lower in {"content-type", "user-agent"} or lower.startswith("circleci-")
-        if ours and value.isascii() and value.isprintable():
-            kept.setdefault(lower, value)
-    return tuple(kept.items())

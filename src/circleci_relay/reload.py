@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import structlog
 
 from circleci_relay import config as configuration
+from circleci_relay.console.standing import Notes
 from circleci_relay.errors import ConfigError, StartupError, StoreError
 from circleci_relay.model import Fault
 from circleci_relay.web.api import ReloadReport
@@ -73,6 +74,10 @@ class Reloader:
     def loaded(self) -> Loaded:
         """What is in force."""
         return self._loaded
+
+    def notes(self) -> Notes:
+        """What an operator should know of the files."""
+        return Notes(restart_required=self.restart_required, faults=self._faults)
 
     async def reload(self, cause: str) -> ReloadReport:
         """Read the files again and apply them; *cause* is for the log."""

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
 
+from circleci_relay.config.model import Rejects
 from circleci_relay.errors import StoreUnavailable
 from circleci_relay.model import SECOND, State
+from circleci_relay.store.log.rejects import sources
+from circleci_relay.store.repair.rejects import forget
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,12 +22,19 @@ if TYPE_CHECKING:
     from circleci_relay.clock import Clock
     from circleci_relay.config.model import Config
     from circleci_relay.metrics import Metrics
+    from circleci_relay.model import Backlog, Micros
     from circleci_relay.store import Store
 
 log = structlog.get_logger()
 
 GAUGES = 5.0
 """Seconds between two counts of what waits."""
+
+FRESH = SECOND
+"""What was counted longer ago is counted again for whoever looks, if that is..."""
+
+QUICK = 0.02
+"""...done in so many seconds."""
 
 AGE_OUT = 60.0
 """Seconds between two rounds of ageing out."""
@@ -32,6 +46,16 @@ AHEAD = 86_400.0
 """Seconds beyond the longest interval at which a due time can only be a clock's mistake."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Census:
+    """What was counted of all that waits."""
+
+    at: Micros
+    backlogs: Mapping[str, Backlog]  #: by destination; those that hold nothing are left out
+    size: int  #: bytes on disk
+    took: float  #: seconds
+
+
 class Upkeep:
     """The store's housekeeping, in steps so small that the flow does not notice."""
 
@@ -40,6 +64,7 @@ class Upkeep:
         self._clock = clock
         self._metrics = metrics
         self._config: Config | None = None
+        self._census: Census | None = None
 
     def configure(self, config: Config) -> None:
         """Go on with *config*."""
@@ -48,8 +73,19 @@ class Upkeep:
     async def gauge(self) -> None:
         """Count what waits, for ever."""
         while True:
-            await self._count()
+            with suppress(StoreUnavailable):
+                await self.count()
             await self._clock.sleep(GAUGES)
+
+    async def census(self) -> Census:
+        """What was counted just now, or, where counting takes long, some seconds ago."""
+        last = self._census
+        if last is None:
+            return await self.count()
+        if last.took < QUICK and self._clock.now() - last.at > FRESH:
+            with suppress(StoreUnavailable):
+                return await self.count()
+        return last
 
     async def age_out(self) -> None:
         """End what waited too long and forget what is old, for ever."""
@@ -79,19 +115,32 @@ class Upkeep:
             while await self._store.vacuum(pages=STEP):
                 pass
         longest = max((d.retry.max_interval for d in config.destinations.values()), default=0.0)
+        await self._forget_rejects(config)
         await self._store.unlead()
         await self._store.clamp(ahead=round((longest + AHEAD) * SECOND), limit=STEP)
+
+    async def _forget_rejects(self, config: Config) -> None:
+        """Let go of what was turned away long ago, or is more than is kept."""
+        for name in await self._store.look(sources):
+            # Of a source that is gone, as long as it would be kept by default.
+            source = config.sources.get(name)
+            kept = Rejects() if source is None else source.rejects
+            step = partial(forget, source=name, keep=round(kept.keep * SECOND), most=kept.max)
+            while await self._store.do(step):
+                pass
 
     def _note(self, expired: Mapping[str, int]) -> None:
         for destination, count in expired.items():
             self._metrics.destination(destination).deliveries[State.DEAD].inc(count)
             log.error("deliveries_expired", destination=destination, count=count)
 
-    async def _count(self) -> None:
-        try:
-            backlogs = await self._store.backlog()
-            size = await self._store.size()
-        except StoreUnavailable:
-            return
-        self._metrics.set_backlogs(backlogs, now=self._clock.now())
-        self._metrics.store_size_bytes.set(size)
+    async def count(self) -> Census:
+        """Count what waits now."""
+        now, began = self._clock.now(), time.monotonic()
+        backlogs, size = await self._store.backlog(), await self._store.size()
+        took = time.monotonic() - began
+        census = Census(at=now, backlogs=backlogs, size=size, took=took)
+        self._census = census
+        self._metrics.set_backlogs(census.backlogs, now=self._clock.now())
+        self._metrics.store_size_bytes.set(census.size)
+        return census

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from circleci_relay import __version__
 from circleci_relay.circleci.payload import clean, parse, read_facts
 from circleci_relay.errors import RelayError
-from circleci_relay.model import Change, Facts, History
+from circleci_relay.model import ALERT, RELAY, Change, Facts, History
 from circleci_relay.rendering import words
 from circleci_relay.rendering.filters import epoch, plain
 
@@ -124,6 +124,8 @@ def _event(told: Told, payload: Payload, facts: Facts, about: About) -> dict[str
     return {
         **{name: getattr(facts, name) for name in _FACTS},
         "change": None if facts.change is None else facts.change.value,
+        # An alert's is its title, which would be said twice.
+        "subject": None if facts.type == ALERT else facts.subject,
         "payload": payload,
         "labels": dict(labels),
         "public_labels": {
@@ -134,7 +136,7 @@ def _event(told: Told, payload: Payload, facts: Facts, about: About) -> dict[str
             "id": told.event,
             "circleci_id": _text(payload, "id"),
             "received_at": told.received_at / _SECOND,
-            "link": _link(_url(about), told.event),
+            "link": _help(told, payload, _url(about)) or _link(_url(about), told.event),
         },
         "line": _line(history),
         "happened_at": epoch_of(payload.get("happened_at")),
@@ -242,6 +244,14 @@ def _url(about: About) -> str | None:
 
 def _link(external_url: str | None, event: str) -> str | None:
     return external_url and f"{external_url.rstrip('/')}/events/{event}"
+
+
+def _help(told: Told, payload: Payload, external_url: str | None) -> str | None:
+    """The page that helps, of what the relay tells of itself; never any page but its own."""
+    if told.source != RELAY or not external_url:
+        return None
+    link = _text(_map(payload, "alert"), "link")
+    return link if link and link.startswith(f"{external_url.rstrip('/')}/") else None
 
 
 def _map(parent: Mapping[str, Any], key: str) -> Mapping[str, Any]:

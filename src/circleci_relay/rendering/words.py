@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from circleci_relay.circleci.payload import is_good
-from circleci_relay.model import Change, EventType
+from circleci_relay.model import ALERT, Change, EventType
 from circleci_relay.rendering.filters import date, duration, plain, truncate
 
 if TYPE_CHECKING:
@@ -48,12 +48,14 @@ _MOST_MAPS: Final = 8
 def outcome(facts: Facts) -> str:
     """`good`, `bad`, or `other` for what says nothing about the code."""
     # Of types not known today the status may mean something else, as for their lines.
-    good = is_good(facts) if facts.type in _COMPLETED else None
+    good = is_good(facts) if facts.type in _COMPLETED or facts.type == ALERT else None
     return {True: "good", False: "bad", None: "other"}[good]
 
 
 def said(facts: Facts) -> str:
     """How it ended, as the end of a sentence."""
+    if facts.type == ALERT:
+        return "ended" if is_good(facts) else "began"
     if facts.status is None:
         return "completed" if facts.type in _COMPLETED else "arrived"
     return _SAID.get(facts.status) or f"ended as {_part(facts.status)}"
@@ -61,6 +63,9 @@ def said(facts: Facts) -> str:
 
 def what(facts: Facts) -> str:
     """What ended: `workflow build`, `job deploy`; for other types, the type."""
+    if facts.type == ALERT:
+        rule = _part(facts.workflow).replace("_", " ")
+        return " ".join(each for each in ("alert", rule, _part(facts.job)) if each)
     kind = _COMPLETED.get(facts.type)  # type: ignore[call-overload]
     if kind is None:
         return _part(facts.type) or "event"
@@ -95,6 +100,9 @@ def title(facts: Facts, *, test: bool = False) -> str:
     """One line that says it all: `acme/api: workflow build failed on main`."""
     name = project(facts)
     told = " ".join(each for each in (what(facts), said(facts), _at(facts)) if each)
+    if facts.type == ALERT and facts.subject:
+        sentence = _part(facts.subject)
+        told = sentence[:1].lower() + sentence[1:]
     if facts.type == EventType.PING and name is None:
         told = "test ping from CircleCI"
     line = f"{name}: {told}" if name else told[:1].upper() + told[1:]
@@ -149,6 +157,8 @@ def _plural(ended: str) -> str:
 
 def changed(facts: Facts, history: History | None) -> str | None:
     """What changed on its line: `broken`, `fixed after 2h 10m and 4 failures`."""
+    if facts.type == ALERT:
+        return None  # its title says so
     if facts.change == Change.BROKEN:
         return "broken"
     if facts.change == Change.FIXED:
