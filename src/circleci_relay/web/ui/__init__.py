@@ -1,0 +1,1 @@
+"""The page: what the relay knows and can repair, for people."""
