@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from support.starting import DEVNULL, PIPE, Process, start
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,14 +83,7 @@ def relay(tmp_path: Path) -> Relay:
     """Runs `circleci-relay` with the given arguments until it ends."""
 
     async def run(*args: str, stdin: bytes = b"", env: Mapping[str, str] | None = None) -> Done:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "circleci_relay", *args),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            cwd=tmp_path,
-            env={**os.environ, **(env or {})},
-        )
+        process = await start(*args, stdin=PIPE, stdout=PIPE, stderr=PIPE, cwd=tmp_path, env=env)
         try:
             async with asyncio.timeout(PATIENCE):
                 out, err = await process.communicate(stdin)
@@ -110,7 +103,7 @@ class Sink:
     """A running `circleci-relay sink --json`."""
 
     url: str
-    process: asyncio.subprocess.Process
+    process: Process
 
     async def next(self) -> dict[str, Any]:
         """The next arrival it tells of."""
@@ -129,11 +122,11 @@ class Sink:
 @asynccontextmanager
 async def sink(*args: str) -> AsyncIterator[Sink]:
     """Run a sink on a free port for as long as the block lasts."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "circleci_relay", "sink", "--listen", "127.0.0.1:0", "--json"),
-        *args,
-        stdout=asyncio.subprocess.PIPE,
-        env={**os.environ, "HOOK_SECRET": SECRET},
+    process = await start(
+        *("sink", "--listen", "127.0.0.1:0", "--json", *args),
+        stdout=PIPE,
+        stderr=DEVNULL,
+        env={"HOOK_SECRET": SECRET},
     )
     try:
         running = Sink("", process)

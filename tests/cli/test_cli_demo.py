@@ -7,12 +7,13 @@ import json
 import os
 import re
 import signal
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from support.starting import PIPE, STDOUT, Process, start
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,10 +26,8 @@ PATIENCE = 30.0
 """Seconds the whole demo may take."""
 
 
-@pytest.fixture
-def env(tmp_path: Path) -> dict[str, str]:
-    """An environment whose folder for temporary files is this test's own."""
-    folder = tmp_path / "tmp"
+def an_env(folder: Path) -> dict[str, str]:
+    """An environment in which *folder* is the one for temporary files."""
     folder.mkdir()
     return {"TMPDIR": str(folder)}
 
@@ -41,7 +40,7 @@ def left(env: dict[str, str]) -> list[str]:
 class Demo:
     """A demo under way, and what it has printed for people."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: Process) -> None:
         assert process.stdout is not None
         self.process = process
         self.text = ""
@@ -69,12 +68,8 @@ class Demo:
 @asynccontextmanager
 async def under_way(env: dict[str, str], *args: str) -> AsyncIterator[Demo]:
     """Run the demo for as long as the block lasts."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "circleci_relay", "demo", *args),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE if "--json" in args else asyncio.subprocess.STDOUT,
-        env={**os.environ, **env},
-    )
+    stderr = PIPE if "--json" in args else STDOUT
+    process = await start("demo", *args, stdout=PIPE, stderr=stderr, env=env)
     try:
         yield Demo(process)
     finally:
@@ -83,19 +78,30 @@ async def under_way(env: dict[str, str], *args: str) -> AsyncIterator[Demo]:
             await process.wait()
 
 
-async def test_the_demo_runs_and_finds_nothing_wrong(relay: Relay, env: dict[str, str]) -> None:
+async def test_the_demo_runs_and_finds_nothing_wrong(relay: Relay, tmp_path: Path) -> None:
     """
     The relay holds its promises; with --stay one can play with it until Ctrl-C.
 
-    With --json standard output holds the verdict and nothing else. Nothing is left behind.
+    Without, it ends by itself, in time. Two at once are not in each other's way. With --json
+    standard output holds the verdict and nothing else. Nothing is left behind.
     """
-    async with under_way(env, "--stay", "--json") as demo:
-        config = (await demo.read(r"send --all -c (\S+)"))[1]
-        sent = await relay("send", "ping", "-c", config)
-        await demo.read("at warehouse: attempt 1, 200, delivered")
-        demo.process.send_signal(signal.SIGINT)
-        code = await demo.ended()
+    env, other = an_env(tmp_path / "stays"), an_env(tmp_path / "ends")
 
+    async def to_the_end() -> Any:
+        return await relay("demo", "--json", env=other)
+
+    async with asyncio.TaskGroup() as tasks, asyncio.timeout(PATIENCE):
+        alone = tasks.create_task(to_the_end())
+        async with under_way(env, "--stay", "--json") as demo:
+            config = (await demo.read(r"send --all -c (\S+)"))[1]
+            sent = await relay("send", "ping", "-c", config)
+            await demo.read("at warehouse: attempt 1, 200, delivered")
+            demo.process.send_signal(signal.SIGINT)
+            code = await demo.ended()
+        done = await alone
+
+    assert done.code == 0, done.out + done.err
+    assert done.json["ok"] is True
     assert (sent.code, code) == (0, 0), demo.text
     verdict = json.loads(demo.verdict)
     assert verdict["ok"] is True
@@ -106,23 +112,11 @@ async def test_the_demo_runs_and_finds_nothing_wrong(relay: Relay, env: dict[str
     assert "attempt 2, timeout, dead" in demo.text
     assert "200 known already" in demo.text
     assert "401 turned away" in demo.text
-    assert left(env) == []
+    assert left(env) == left(other) == []
 
 
-async def test_it_ends_by_itself(relay: Relay, env: dict[str, str]) -> None:
-    """In time, and leaves nothing."""
-    async with asyncio.timeout(PATIENCE):
-        done = await relay("demo", "--json", env=env)
-    assert done.code == 0, done.out + done.err
-    assert done.json["ok"] is True
-    assert left(env) == []
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_nothing_is_left_when_it_is_interrupted(
-    env: dict[str, str], number: signal.Signals
-) -> None:
-    """Ctrl-C in the middle ends the server as well, and is told by exit code 130."""
+async def interrupted(env: dict[str, str], number: signal.Signals) -> None:
+    """Run a demo, and interrupt it once its server is there."""
     async with under_way(env) as demo:
         server = int((await demo.read(r"process (\d+), listens"))[1])
         demo.process.send_signal(number)
@@ -133,3 +127,10 @@ async def test_nothing_is_left_when_it_is_interrupted(
     assert left(env) == []
     with pytest.raises(ProcessLookupError):
         os.kill(server, 0)
+
+
+async def test_nothing_is_left_when_it_is_interrupted(tmp_path: Path) -> None:
+    """Ctrl-C in the middle ends the server as well, and is told by exit code 130; SIGTERM too."""
+    async with asyncio.TaskGroup() as tasks:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            tasks.create_task(interrupted(an_env(tmp_path / number.name), number))

@@ -184,8 +184,8 @@ async def test_a_missing_database_is_not_made(tmp_path: Path, store: Callable[..
 async def test_migrate_makes_the_tables(url: str, store: Callable[..., Any]) -> None:
     """Once; then there is nothing to do. `--check` tells by its exit code."""
     result = await store(url, "migrate", "--check", code=1)
-    assert "there are no tables, would be 0002" in " ".join(result.stdout.split())
-    assert "now it is 0002" in (await store(url, "migrate")).stdout
+    assert "there are no tables, would be 0003" in " ".join(result.stdout.split())
+    assert "now it is 0003" in (await store(url, "migrate")).stdout
     assert "up to date" in (await store(url, "migrate", "--check")).stdout
     assert json.loads((await store(url, "migrate", "--json")).stdout)["done"] is False
     async with opened(url):

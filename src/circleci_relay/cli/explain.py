@@ -101,9 +101,10 @@ def explain(
 def _explain(
     config: Config, subject: Subject, change: Change | None, given: Mapping[str, str]
 ) -> Explanation:
-    from circleci_relay.cli.explanation import Discretion, Explanation, why_untold  # noqa: PLC0415
+    from circleci_relay.cli.explanation import Explanation, why_untold  # noqa: PLC0415
     from circleci_relay.cli.labelling import given_labels, secrets_of  # noqa: PLC0415
     from circleci_relay.cli.quiet import wait_of  # noqa: PLC0415
+    from circleci_relay.discretion import Discretion  # noqa: PLC0415
 
     table = copy(config.table)
     table.labels = given_labels(config, given)
@@ -126,7 +127,10 @@ def _explain(
         verdicts=discretion.verdicts(table.explain(subject, change)),
         choice=choice,
         labels=discretion.labels(),
-        waits={name: discretion.wait(wait) for name, wait in waits.items()},
+        waits={
+            name: replace(wait, unless=wait.unless and discretion.text(wait.unless))
+            for name, wait in waits.items()
+        },
         untold={name: why for name, why in untold.items() if why is not None},
     )
 

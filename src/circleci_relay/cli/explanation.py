@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from circleci_relay.cli.labelling import discreet
 from circleci_relay.cli.output import print_table, printable
-from circleci_relay.redaction import Redaction
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from circleci_relay.cli.quiet import Wait
     from circleci_relay.config import Destination
-    from circleci_relay.labels import Labels
     from circleci_relay.model import Choice
-    from circleci_relay.routing import Subject, Verdict
-
-_CUT: Final = 79  # characters that a verdict's reason shows of what is longer
+    from circleci_relay.routing import Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """What is made of one event, with nothing secret in it: see `Discretion`."""
+    """What is made of one event, with nothing secret in it: see `discretion.Discretion`."""
 
     source: str
     facts: Mapping[str, Any]
@@ -89,41 +84,6 @@ class Explanation:
                 click.echo(f"  {name}: cannot be told: {self.untold[name]}")
             elif name in self.waits:
                 click.echo(f"  {name}: {printable(self.waits[name].said)}")
-
-
-class Discretion:
-    """Takes what is secret out of all that is told of an event with *labels*."""
-
-    def __init__(
-        self, subject: Subject, labels: Mapping[str, str], known: Labels, secrets: Iterable[str]
-    ) -> None:
-        self._labels, self._known = labels, known
-        hidden = {value for name, value in labels.items() if "://" in value or name in known.secret}
-        hidden.update(secrets)
-        self._redact = Redaction(hidden)
-        # A reason shows the beginning of what is long, and so perhaps half a secret.
-        texts = [*labels.values(), *map(str, asdict(subject.facts).values())]
-        long = (text for text in texts if len(text) > _CUT and self._redact(text) != text)
-        self._redact.know(hidden | {text[:_CUT] for text in long})
-
-    def labels(self) -> dict[str, str]:
-        """The labels."""
-        return discreet(self._labels, self._known, self._redact)
-
-    def facts(self, facts: Mapping[str, Any]) -> dict[str, Any]:
-        """*facts* by name."""
-        return {
-            name: self._redact(str(value)) if isinstance(value, str) else value
-            for name, value in facts.items()
-        }
-
-    def verdicts(self, verdicts: Iterable[Verdict]) -> list[Verdict]:
-        """*verdicts*, in their order."""
-        return [replace(verdict, reason=self._redact(verdict.reason)) for verdict in verdicts]
-
-    def wait(self, wait: Wait) -> Wait:
-        """What a destination waits for: a branch's name may be in it."""
-        return replace(wait, unless=wait.unless and self._redact(wait.unless))
 
 
 def why_untold(destination: Destination | None, labels: Mapping[str, str]) -> str | None:

@@ -11,14 +11,12 @@ import click
 from circleci_relay.config import projects, secret_values
 from circleci_relay.config.tree import Map, Scalar, Spot
 from circleci_relay.labels import Labels
-from circleci_relay.redaction import MASK
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from circleci_relay.config import Config
     from circleci_relay.model import Facts
-    from circleci_relay.redaction import Redact
 
 _EVERY = "*"
 
@@ -65,11 +63,3 @@ def secrets_of(config: Config, given: Mapping[str, str]) -> frozenset[str]:
     standing = secret_values.known(replace(config, projects={_EVERY: given}), ())
     urls = {value for value in given.values() if "://" in value}
     return config.secret_values | standing.secret_values | urls
-
-
-def discreet(labels: Mapping[str, str], known: Labels, redact: Redact) -> dict[str, str]:
-    """*labels* as they may be seen: URLs and what is a secret for any project are not."""
-    return {
-        name: MASK if "://" in value or name in known.secret else redact(value)
-        for name, value in labels.items()
-    }

@@ -54,6 +54,7 @@ class Stage:
     config: Path
     url: str
     ops: str
+    admin: str
     receivers: dict[str, str]
     secret: bytes
 
@@ -142,6 +143,7 @@ async def _set_up(folder: Path, book: Book, stack: AsyncExitStack) -> Stage:
         config=config,
         url=f"http://127.0.0.1:{ports['listen']}{scenario.PATH}",
         ops=f"http://127.0.0.1:{ports['ops']}",
+        admin=f"http://127.0.0.1:{ports['admin']}",
         receivers=receivers,
         secret=secret,
     )
@@ -189,11 +191,14 @@ async def _stay(stage: Stage, server: Server, *, err: bool) -> None:
     """Leave everything up and say how to play with it, until Ctrl-C or the server's end."""
     command = f"circleci-relay %s -c {stage.config}"
     text = f"""
-Everything stays up until Ctrl-C. In another terminal:
+Everything stays up until Ctrl-C. The page: {stage.admin}/
+In another terminal:
   {command % "send gh_oauth_workflow_failed"}
   {command % "send --all"}
   {command % "explain gh_oauth_workflow_failed --previous success"}
   {command % "check"}
+  {command % "events"}
+  {command % "tail"}
   curl -s {stage.ops}/metrics | grep deliveries_
   $EDITOR {stage.config}        # it is read again as soon as it changes
 
