@@ -9,6 +9,9 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 BIN := .venv/bin
 COVERAGE_FLOOR := 90
 CHECKED := src tests bench scripts
+# A module's tests on one worker, in the order of tests/conftest.py: what is long comes first.
+# One worker more than most machines have cores: tests wait for timers and for other processes.
+SPREAD := -n 3 --dist loadscope --no-loadscope-reorder
 
 help:
 	@echo 'circleci-relay: what make can do'
@@ -23,18 +26,19 @@ demo: setup ## show the relay at work in under 30 s (STAY=1: then stay up to pla
 
 test: setup tools ## everything that must pass: `make check` and all tests
 	@$(MAKE) check
-	PATH="$$PWD/.tools:$$PATH" $(BIN)/python -m pytest -n 2 --dist loadscope --durations=10 $(ARGS)
+	PATH="$$PWD/.tools:$$PATH" $(BIN)/python -m pytest $(SPREAD) --durations=10 $(ARGS)
 
 # Apart, since it makes the tests take half as long again.
 coverage: setup tools ## all tests once more, and what part of the code they run
 	@rm -f .coverage .coverage.*
-	PATH="$$PWD/.tools:$$PATH" $(BIN)/coverage run -m pytest -n 2 $(ARGS)
+	PATH="$$PWD/.tools:$$PATH" $(BIN)/coverage run -m pytest $(SPREAD) $(ARGS)
 	@$(BIN)/coverage combine -q
 	$(BIN)/coverage report --fail-under=$(COVERAGE_FLOOR)
 
 # Servers and programs that the tests are held against; what cannot be had is said.
 tools:
 	@scripts/promtool
+	@scripts/chromium
 	@scripts/faketime
 	@scripts/alertmanager
 	@scripts/brokers
@@ -68,6 +72,7 @@ bench: setup ## the relay measured beside a naive one (ARGS="postgres growth --q
 docs: setup ## write the generated pages of docs/reference again
 	@$(BIN)/python scripts/reference.py
 	@$(BIN)/python scripts/message_pages.py
+	@$(BIN)/python scripts/api_page.py
 
 image: ## build the container image and ask it for its version
 	@scripts/image

@@ -12,7 +12,17 @@ from pydantic import BaseModel
 
 from circleci_relay import series
 from circleci_relay.cli import main
-from circleci_relay.config import aws, body_schema, brokers, kafka, model, presets, quiet, templates
+from circleci_relay.config import (
+    aws,
+    body_schema,
+    brokers,
+    kafka,
+    model,
+    notify,
+    presets,
+    quiet,
+    templates,
+)
 from circleci_relay.config.bodies import Body
 from circleci_relay.config.fields import Reads
 from circleci_relay.routing import MATCH_KEYS
@@ -41,9 +51,11 @@ SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
         (
             "`secrets` or `unsigned: true` must be said. In a map or a directory, `NAME` and "
             "`NAME.next` are both live under the same path, for "
-            "[rotation](../how-to/rotate-a-secret.md)."
+            "[rotation](../how-to/rotate-a-secret.md). `relay` is no name for a source: what the "
+            "relay tells of itself has it."
         ),
     ),
+    ("sources.NAME.rejects", model.Rejects, ""),
     (
         "destinations.NAME",
         model.Destination,
@@ -94,6 +106,11 @@ SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
         "destinations.NAME.kafka",
         kafka.Kafka,
         QUEUE.format(scheme="kafka://` or `kafka+tls", extra="kafka"),
+    ),
+    (
+        "notify",
+        notify.Notify,
+        "Without the section nothing is told. Its destinations need no route to them.",
     ),
     ("routes.NAME", model.RouteSettings, ""),
 )
@@ -249,7 +266,7 @@ def said(option: Option) -> str:
 
 
 AFTER: dict[str, Callable[[], list[str]]] = {
-    "sources.NAME": lambda: [PROJECTS],
+    "sources.NAME.rejects": lambda: [PROJECTS],
     "destinations.NAME": bodies,
 }
 """What stands between two sections, and is no table of keys."""

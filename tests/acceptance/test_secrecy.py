@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import os
 import re
 import signal
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -31,6 +29,7 @@ from support.marks import Marks, faulty, forms
 from support.program import PATIENCE, Program, an_event
 from support.receiver import Receiver
 from support.secret_scene import END, ODD, Scene, an_event_on, attempts, set_up, tls_servers
+from support.starting import PIPE, start
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,13 +40,7 @@ StartReceiver = Callable[..., Awaitable[Receiver]]
 @asynccontextmanager
 async def command(scene: Scene, *args: str) -> AsyncIterator[Program]:
     """Run a command for as long as the block lasts; keep all of both streams."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "circleci_relay", *args),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, **scene.env, "PYTHONUNBUFFERED": "1"},
-        limit=1 << 24,
-    )
+    process = await start(*args, stdout=PIPE, env=scene.env, limit=1 << 24)
     program = Program(process)
     scene.note(f"{args[0]} stdout", "")
 

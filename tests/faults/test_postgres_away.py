@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 StartReceiver = Callable[..., Awaitable[Receiver]]
 
-FROZEN = scaled(4, 30)
-"""Seconds without a sign of life."""
+FROZEN = scaled(1, 30)
+"""Seconds without a sign of life, at least: it also lasts until that is noticed."""
 
 ROUNDS = scaled(1, 3)
 CUTS = scaled(6, 120)

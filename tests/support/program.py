@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
-import sys
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -17,6 +15,7 @@ import aiohttp
 import yaml
 
 from circleci_relay.circleci import signature
+from support.starting import Process, start
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,7 +32,7 @@ Line = Mapping[str, Any]
 class Program:
     """`circleci-relay serve` under way: its addresses, and what it logged."""
 
-    process: asyncio.subprocess.Process
+    process: Process
     lines: list[Line] = field(default_factory=list)
     raw: list[str] = field(default_factory=list)
     written: asyncio.Condition = field(default_factory=asyncio.Condition)
@@ -42,26 +41,19 @@ class Program:
 
     @classmethod
     async def start(
-        cls, config: Path | str, *options: str, env: Mapping[str, str] | None = None
+        cls,
+        config: Path | str,
+        *options: str,
+        env: Mapping[str, str] | None = None,
+        afresh: bool = False,
     ) -> Program:
-        """Start it on the file *config* without waiting until it is ready."""
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "circleci_relay",
-            "serve",
-            "-c",
-            str(config),
-            "--log-format",
-            "json",
-            "--log-level",
-            "debug",
+        """Start it on the file *config* without waiting until it is ready; see `start`."""
+        process = await start(
+            *("serve", "-c", str(config), "--log-format", "json", "--log-level", "debug"),
             *options,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-            # Compiled once for all, even where nothing else is: starting takes half the time.
-            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "", **(env or {})},
+            env=env,
             limit=1 << 24,
+            afresh=afresh,
         )
         program = cls(process)
         program.reading = asyncio.create_task(program._read())
