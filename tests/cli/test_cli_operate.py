@@ -238,7 +238,7 @@ async def agree(scene: Scene) -> None:
 async def steer(scene: Scene) -> None:
     """Pausing keeps, cancelling ends, resuming and retrying go on."""
     paused = await scene.run("pause", "good", "--why", "a migration")
-    assert "paused  good (a migration): 0 waiting" in paused.stdout
+    assert "paused  good (a migration): " in paused.stdout
     event = (await scene.json("events", "--status", "success"))["items"][0]["id"]
     [waiting] = (await scene.json("replay", event))["deliveries"]
     clash = await scene.run("replay", event, code=1)

@@ -234,16 +234,19 @@ async def test_a_rate_is_kept(both: Bench) -> None:
     assert (await job(both, slow)).state == "done"
 
 
-async def test_what_comes_new_waits_behind_few(both: Bench) -> None:
+async def test_what_comes_new_waits_behind_few(
+    both: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """So many at once, and no more until lanes have begun with them; unless they never do."""
-    count = jobs.ROOM + 150
-    for start_ in range(0, count, 50):
-        await dead(both, min(50, count - start_))
+    monkeypatch.setattr(jobs, "STEP", 10)
+    monkeypatch.setattr(jobs, "ROOM", 20)
+    count = 35
+    await dead(both, count)
     name = await start(both.store)
     await to_the_end(both.store)
     first = len(made_by(both, name))
     assert jobs.ROOM <= first < jobs.ROOM + jobs.STEP
-    for claim in await both.claim("chat", limit=100):
+    for claim in await both.claim("chat", limit=10):
         await both.settle(claim)
     both.clock.advance(1)
     await to_the_end(both.store)

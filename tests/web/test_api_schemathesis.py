@@ -19,7 +19,7 @@ from support.program import Program
 
 OPERATOR, VIEWER = "operator-token-1234", "viewer-token-123456"
 
-EXAMPLES = 30 if FULL else 3
+EXAMPLES = 30 if FULL else 2
 """Requests made up at random for each endpoint."""
 
 PHASES = "examples,coverage,fuzzing" if FULL else "examples,fuzzing"
