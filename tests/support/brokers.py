@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, ClassVar
 import psutil
 import trustme
 
+from support.frozen import until_stopped
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Self
@@ -122,7 +124,7 @@ class Broker:
     def freeze(self) -> None:
         """Let it run no further; connections stay, and stay silent."""
         os.kill(self.pid, signal.SIGSTOP)
-        self._until(lambda: _stopped(self.pid))
+        until_stopped(self.pid)
 
     def thaw(self) -> None:
         """Let it run on."""
@@ -364,17 +366,6 @@ def _takes_connections(port: int) -> bool:
     with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
         return True
     return False
-
-
-def _stopped(pid: int) -> bool:
-    """Whether none of its threads runs: they stop one after another."""
-    threads = Path(f"/proc/{pid}/task")
-    if not threads.exists():
-        return psutil.Process(pid).status() == psutil.STATUS_STOPPED
-    states = [
-        (each / "stat").read_text().rpartition(")")[2].split()[0] for each in threads.iterdir()
-    ]
-    return set(states) == {"T"}
 
 
 def _alive(pid: int) -> bool:

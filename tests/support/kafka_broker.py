@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from cryptography.hazmat.primitives import serialization
 
+from support.frozen import until_stopped
+
 if TYPE_CHECKING:
     from types import TracebackType
 
@@ -120,6 +122,8 @@ class KafkaBroker:
     def freeze(self) -> None:
         """Stop it where it is."""
         self._signal(signal.SIGSTOP)
+        if self._process is not None:
+            until_stopped(self._process.pid)
 
     def thaw(self) -> None:
         """Let it go on."""
