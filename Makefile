@@ -10,8 +10,7 @@ BIN := .venv/bin
 COVERAGE_FLOOR := 90
 CHECKED := src tests bench scripts
 # A module's tests on one worker, in the order of tests/conftest.py: what is long comes first.
-# One worker more than most machines have cores: tests wait for timers and for other processes.
-SPREAD := -n 3 --dist loadscope --no-loadscope-reorder
+SPREAD := -n 2 --dist loadscope --no-loadscope-reorder
 
 help:
 	@echo 'circleci-relay: what make can do'

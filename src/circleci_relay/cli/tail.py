@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from circleci_relay.cli.client import Client
 
-SHORTEST_WAIT, LONGEST_WAIT = 0.5, 10.0
+SHORTEST_WAIT, LONGEST_WAIT = 0.5, 3.0
 """Seconds before the connection is tried again."""
 
 BUSY = 503
