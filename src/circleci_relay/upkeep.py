@@ -31,10 +31,10 @@ GAUGES = 5.0
 """Seconds between two counts of what waits."""
 
 FRESH = SECOND
-"""What was counted longer ago is counted again for whoever looks, if that is..."""
+"""A count older than this, in microseconds, is made anew for whoever looks; see `QUICK`."""
 
 QUICK = 0.02
-"""...done in so many seconds."""
+"""Seconds; where the last count took longer, whoever looks is told of that one."""
 
 AGE_OUT = 60.0
 """Seconds between two rounds of ageing out."""

@@ -2,30 +2,4 @@
 
 from __future__ import annotations
 
-from support.store_fixtures import (
-    away,
-    bench,
-    empty_file,
-    migrated,
-    open_bench,
-    postgresql_url,
-    prepared,
-    spare,
-    sqlite_url,
-    trouble,
-    url,
-)
-
-__all__ = [
-    "away",
-    "bench",
-    "empty_file",
-    "migrated",
-    "open_bench",
-    "postgresql_url",
-    "prepared",
-    "spare",
-    "sqlite_url",
-    "trouble",
-    "url",
-]
+from support.store_fixtures import *  # noqa: F403 - one list of them, there

@@ -21,6 +21,21 @@ if TYPE_CHECKING:
 
     from support.postgres import Postgres
 
+__all__ = [
+    "away",
+    "bench",
+    "empty_file",
+    "migrated",
+    "open_bench",
+    "postgresql_url",
+    "prepared",
+    "spare",
+    "sqlite_url",
+    "trouble",
+    "url",
+]
+"""What the conftests take over."""
+
 
 @pytest.fixture
 def sqlite_url(tmp_path: Path) -> str:
