@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from circleci_relay.cli import main
 from circleci_relay.store import sounding
 from circleci_relay.store.contents import DAY, _rate
+from circleci_relay.store.migrate import HEAD
 from circleci_relay.store.place import database_of
 from support.storing import LEASE, SQLITE, opened, refusal, rows_in
 
@@ -101,7 +102,7 @@ async def test_check_tells_beside_a_running_relay(url: str, store: Callable[...,
     assert by_name["chat"]["delivered"] == {"number": 1, "exact": True}
     assert by_name["mail"]["pending"] == 4
     assert by_name["mail"]["oldest_pending_at"].startswith("20")
-    assert found["up_to_date"]
+    assert found["revision"] == HEAD
     assert found["size"] > 0
     assert found["faults"] == found["warnings"] == []
     assert found["settings"]["longest lease"] == f"{LEASE / 1e6:g} s"
@@ -113,7 +114,7 @@ async def test_check_is_a_table_for_people(url: str, store: Callable[..., Any]) 
     await filled(url)
     for args in (["check"], ["check", "--deep"]):
         text = (await store(url, *args)).stdout
-        assert "up to date" in text
+        assert HEAD in text
         assert "not configured" not in text
         assert "events a day" in text
         assert url not in text or url.startswith(SQLITE)
@@ -140,7 +141,7 @@ async def test_check_changes_nothing_at_all(tmp_path: Path, store: Callable[...,
 async def test_what_must_not_be_used_is_refused(
     tmp_path: Path, store: Callable[..., Any], args: Sequence[str]
 ) -> None:
-    """None of ours, damaged, too new: one clear line, exit code 1, and not a byte changed."""
+    """None of ours, damaged, too new or old: one clear line, exit code 1, nothing changed."""
     path = tmp_path / "relay.db"
     url = f"{SQLITE}{path}"
     path.write_bytes(b"no database at all, but long enough to be one" * 100)
@@ -153,6 +154,10 @@ async def test_what_must_not_be_used_is_refused(
     await filled(url)
     rows_in(url, "UPDATE meta SET value = '99' WHERE name = 'min_compatible'")
     assert "newer version (schema 99" in (await store(url, *args, code=1)).stderr
+    rows_in(url, "UPDATE meta SET value = '2' WHERE name = 'min_compatible'")
+    rows_in(url, "UPDATE alembic_version SET version_num = '0002'")
+    told = await store(url, *args, code=1)
+    assert "store migrate" in told.stderr or "0002" in told.stdout
 
 
 async def test_a_damaged_file_is_told_of(tmp_path: Path, store: Callable[..., Any]) -> None:

@@ -23,7 +23,7 @@ def show(found: Contents, *, keep: float) -> None:
     """Print it for people."""
     rows = [
         ("place", found.place),
-        ("schema", _schema(found)),
+        ("schema", found.revision),
         ("integrity", _integrity(found)),
         ("events", _about(found.events)),
         ("  unmatched", f"{found.unmatched:,}"),
@@ -61,19 +61,12 @@ def show(found: Contents, *, keep: float) -> None:
 def as_data(found: Contents) -> dict[str, Any]:
     """Return it for scripts: instants as ISO 8601, sizes in bytes."""
     data = dataclasses.asdict(found)
-    data["up_to_date"] = found.up_to_date
     for one in data["standings"]:
         one["oldest_pending_at"] = _instant(one["oldest_pending_at"])
     data["growth"]["days"] = [
         {"day": _day(start), "events": count} for start, count in found.growth.days
     ]
     return data
-
-
-def _schema(found: Contents) -> str:
-    if found.up_to_date:
-        return f"{found.revision}, up to date"
-    return f"{found.revision}; the newest is {found.newest}"
 
 
 def _integrity(found: Contents) -> str:

@@ -11,11 +11,11 @@ import sqlalchemy as sa
 
 from circleci_relay.model import SECOND, Micros
 from circleci_relay.store import filesystem, sounding
-from circleci_relay.store.migrate import COPYING, HEAD
+from circleci_relay.store.migrate import COPYING
 from circleci_relay.store.place import database_of
 from circleci_relay.store.schema import DEAD, PENDING, deliveries, destinations, events, meta
 from circleci_relay.store.sqlite import Sqlite
-from circleci_relay.store.viewing import revision_of, viewed
+from circleci_relay.store.viewing import not_older, revision_of, viewed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -62,7 +62,6 @@ class Contents:
     kind: str
     place: str
     revision: str
-    newest: str
     integrity: str  #: `ok`, `not looked at`, `not finished`, or `damaged`
     events: Estimate
     unmatched: int
@@ -79,11 +78,6 @@ class Contents:
     faults: Sequence[str] = field(default_factory=list)
     warnings: Sequence[str] = field(default_factory=list)
 
-    @property
-    def up_to_date(self) -> bool:
-        """Whether `store migrate` would have nothing to do."""
-        return self.revision >= HEAD
-
 
 def contents(url: str, *, keep: Micros, deep: bool = False, now: Micros | None = None) -> Contents:
     """
@@ -95,6 +89,7 @@ def contents(url: str, *, keep: Micros, deep: bool = False, now: Micros | None =
     database = database_of(url)
     with viewed(database) as connection:
         revision = revision_of(database, connection)
+        not_older(database, revision)
         return _Look(database, connection, revision, deep=deep).tell(
             keep, now if now is not None else time.time_ns() // 1000
         )
@@ -125,7 +120,6 @@ class _Look:
             kind="postgresql" if database.shared else "sqlite",
             place=database.title,
             revision=self._revision,
-            newest=HEAD,
             integrity=integrity,
             events=sample.events,
             unmatched=unmatched,
@@ -258,11 +252,6 @@ class _Look:
             self._faults.append(
                 f"it holds a copy of {about[COPYING]} that is not complete: let `circleci-relay"
                 " store copy` go on with it"
-            )
-        if self._revision < HEAD:
-            self._warnings.append(
-                f"its schema is {self._revision}, this version's is {HEAD}: `circleci-relay store"
-                " migrate`, or the next start, brings it up to date"
             )
         if isinstance(self._database, Sqlite):
             path = self._database.place.path

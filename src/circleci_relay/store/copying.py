@@ -26,7 +26,7 @@ from circleci_relay.store.migrate import COPYING, HEAD, bring_up_to_date, revisi
 from circleci_relay.store.place import database_of
 from circleci_relay.store.quiet import in_use, to_read, to_write
 from circleci_relay.store.schema import counters, meta
-from circleci_relay.store.viewing import told
+from circleci_relay.store.viewing import not_older, told
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -238,12 +238,8 @@ class _Run:
 
 
 def _same_schema(database: Database, found: str | None) -> None:
-    if found is None or found < HEAD:
-        raise StoreRefused(
-            f"{database.title} has an older schema ({found}); run `circleci-relay store migrate`"
-            " on it first"
-        )
-    if found > HEAD:
+    not_older(database, found)
+    if found is not None and found > HEAD:
         raise StoreRefused(
             f"{database.title} has a newer schema ({found}, this program knows {HEAD}); copy with"
             " the version that made it"

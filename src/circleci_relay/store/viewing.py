@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from circleci_relay.errors import StoreRefused
-from circleci_relay.store.migrate import revision
+from circleci_relay.store.migrate import HEAD, revision
 from circleci_relay.store.sqlite import Sqlite
 
 if TYPE_CHECKING:
@@ -72,6 +72,15 @@ def revision_of(database: Database, connection: sa.Connection) -> str:
     if found is None:
         raise StoreRefused(f"{database.title} is empty; the relay makes its tables when it starts")
     return found
+
+
+def not_older(database: Database, found: str | None) -> None:
+    """Refuse a schema that lacks tables or columns this program reads."""
+    if found is None or found < HEAD:
+        raise StoreRefused(
+            f"{database.title} has an older schema ({found}, this program's is {HEAD}); run"
+            " `circleci-relay store migrate` on it first, or use the version that made it"
+        )
 
 
 @contextmanager
