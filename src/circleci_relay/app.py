@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import os
-import signal
 import sys
 from contextlib import asynccontextmanager
 from functools import partial
@@ -14,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from circleci_relay import __version__, config, logs
+from circleci_relay import __version__, config, logs, signals
 from circleci_relay.administration import Administration, Works
 from circleci_relay.clock import SystemClock
 from circleci_relay.delivery.compose import Surroundings
@@ -22,6 +20,7 @@ from circleci_relay.delivery.dispatcher import Dispatcher
 from circleci_relay.delivery.tally import Tally
 from circleci_relay.doorstep import Doorkeeper
 from circleci_relay.errors import RelayError, StartupError
+from circleci_relay.flush import Flush
 from circleci_relay.ingest import Ingest
 from circleci_relay.live import Hub
 from circleci_relay.metrics import Metrics
@@ -44,13 +43,6 @@ with contextlib.suppress(ImportError):  # an extra; asyncio's own does the same,
     from uvloop import new_event_loop
 
 log = structlog.get_logger()
-
-ECHO = 0.3
-"""
-Seconds within which a second signal is the first once more.
-
-`timeout`, a shell and make pass a signal on that the whole process group has had already.
-"""
 
 STORE_PATIENCE = 60.0
 """Seconds a database on the network may be away at start; then whoever supervises hears of it."""
@@ -78,7 +70,11 @@ class Relay:
         """Serve until told to stop. A part that dies takes the whole program with it."""
         stopping = asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
-            self._on_signals(stopping, tasks)
+            signals.obey(
+                stopping,
+                reload=lambda: tasks.create_task(self._reload_on_signal()),
+                clock=self._clock,
+            )
             store = await self._open_store(stopping)
             if store is None:
                 return
@@ -129,6 +125,7 @@ class Relay:
             hub=self._hub,
         )
         self._upkeep = Upkeep(store=self._store, clock=clock, metrics=metrics)
+        metrics.ready.set_function(lambda: float(not self._unready()))
         self._reloader = Reloader(
             self._paths, loaded, seen=self._seen, apply=self._apply, clock=clock, metrics=metrics
         )
@@ -151,10 +148,10 @@ class Relay:
             self._take_up(loaded)  # whoever posts finds the source at its path
             self._listeners = await Listeners.open(loaded.config.server, duties)
             use()
+        self._watching = tasks.create_task(self._reloader.watch())
         for work in (
             self._upkeep.gauge(),
             self._upkeep.age_out(),
-            self._reloader.watch(),
             self._doorkeeper.run(),
             *self._administration.background(),
         ):
@@ -236,13 +233,28 @@ class Relay:
         self._loaded = loaded
 
     async def _stop(self) -> None:
-        """Take in through `linger`, let attempts under way end within `drain`, close."""
+        """
+        Take in through `linger`, deliver through `flush`, let attempts end within `drain`, close.
+
+        All that goes on beside the flow goes on until then, but taking up configurations.
+        """
         shutdown = self._loaded.config.server.shutdown
-        log.info("stopping", linger_s=shutdown.linger, drain_s=shutdown.drain)
+        log.info(
+            "stopping", linger_s=shutdown.linger, flush_s=shutdown.flush, drain_s=shutdown.drain
+        )
         self._serving = False
+        self._watching.cancel()
         await self._clock.sleep(shutdown.linger)
         if self._listeners is not None:
             await self._listeners.close_hooks()
+        if shutdown.flush:
+            flush = Flush(
+                store=self._store,
+                dispatcher=self._dispatcher,
+                upkeep=self._upkeep,
+                clock=self._clock,
+            )
+            await flush.run(shutdown.flush)
         for task in self._background:
             task.cancel()
         self._hub.close()
@@ -269,24 +281,6 @@ class Relay:
             "config": loaded.config.masked(),
             "restart_required": self._reloader.restart_required,
         }
-
-    def _on_signals(self, stopping: asyncio.Event, tasks: asyncio.TaskGroup) -> None:
-        first = 0.0
-
-        def stop(number: signal.Signals) -> None:
-            nonlocal first
-            if not stopping.is_set():
-                first = self._clock.monotonic()
-                stopping.set()
-            elif self._clock.monotonic() - first > ECHO:
-                # The store is safe against this by design; there is nothing to tidy.
-                log.warning("stopped_at_once", signal=number.name)
-                os._exit(128 + number)
-
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop, number)
-        loop.add_signal_handler(signal.SIGHUP, lambda: tasks.create_task(self._reload_on_signal()))
 
     async def _reload_on_signal(self) -> None:
         if self._serving:

@@ -128,6 +128,8 @@ class Metrics:
         self.store_commit_duration_seconds = self._histogram("store_commit_duration_seconds")
         self.store_commit_items = self._histogram("store_commit_items")
         self.store_size_bytes = self._gauge("store_size_bytes")
+        self.store_filled_ratio = self._gauge("store_filled_ratio")
+        self.ready = self._gauge("ready")
         self.config_last_reload_successful = self._gauge("config_last_reload_successful")
         self.config_last_reload_success_timestamp_seconds = self._gauge(
             "config_last_reload_success_timestamp_seconds"

@@ -184,6 +184,20 @@ SERIES: tuple[Series, ...] = (
     _series("gauge", "store_size_bytes", "", "Size of the database."),
     _series(
         "gauge",
+        "store_filled_ratio",
+        "",
+        "Used part of the file system that SQLite's file is on, or of `max_page_count`,"
+        " whichever is more; 0 with PostgreSQL.",
+    ),
+    _series(
+        "gauge",
+        "ready",
+        "",
+        "1 while hooks should be sent here, as `/readyz` says: the store can be written, and the"
+        " relay is not stopping.",
+    ),
+    _series(
+        "gauge",
         "config_last_reload_successful",
         "",
         "1 if the configuration last read is the one in force, 0 if it was faulty.",

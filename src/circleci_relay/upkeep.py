@@ -14,6 +14,7 @@ from circleci_relay.config.model import Rejects
 from circleci_relay.errors import StoreUnavailable
 from circleci_relay.model import SECOND, State
 from circleci_relay.store.log.rejects import sources
+from circleci_relay.store.log.standings import filled
 from circleci_relay.store.repair.rejects import forget
 
 if TYPE_CHECKING:
@@ -138,9 +139,11 @@ class Upkeep:
         """Count what waits now."""
         now, began = self._clock.now(), time.monotonic()
         backlogs, size = await self._store.backlog(), await self._store.size()
+        used = await self._store.look(filled)
         took = time.monotonic() - began
         census = Census(at=now, backlogs=backlogs, size=size, took=took)
         self._census = census
         self._metrics.set_backlogs(census.backlogs, now=self._clock.now())
         self._metrics.store_size_bytes.set(census.size)
+        self._metrics.store_filled_ratio.set(used or 0.0)
         return census

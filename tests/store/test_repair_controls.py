@@ -68,6 +68,8 @@ async def test_a_retry_makes_due_what_was_tried(
     assert [await bench.store.do(hurry) for _ in range(2)] == [2, 0]
     held, group = sorted(await bench.claim("chat"), key=lambda claim: len(claim.others))
     assert (held.group, len(group.others)) == (None, 1)
+    owed = bench.rows("SELECT created_at FROM deliveries WHERE due_at IS NOT NULL")
+    assert max(row["created_at"] for row in owed) <= bench.clock.now(), "not later: from here on"
     found = await bench.store.look(controls.read)
     assert found.retried == {"chat": bench.clock.now()}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -13,6 +14,8 @@ from support.storing import until_back
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
+
+    import sqlalchemy as sa
 
     from support.postgres import Postgres
     from support.storing import Bench, Open
@@ -74,3 +77,20 @@ async def test_what_hangs_too_long_is_cut_off(open_bench: Open, postgres: Postgr
         assert bench.watch.fenced == []
         assert (await bench.accept("chat", id="after")).duplicate is False
         assert bench.row("SELECT count(*) AS n FROM attempts")["n"] == 1
+
+
+async def test_a_look_that_nobody_waits_for_does_not_hold_up_the_end(open_bench: Open) -> None:
+    """Whoever looked has been cancelled, as at a stop; the server has not heard of it."""
+    begun = threading.Event()
+
+    def look(connection: sa.Connection) -> None:
+        begun.set()
+        connection.exec_driver_sql("SELECT pg_sleep(5)")
+
+    async with open_bench() as bench:
+        looking = asyncio.create_task(bench.store.look(look))
+        await asyncio.to_thread(begun.wait)
+        looking.cancel()
+        await asyncio.wait([looking])
+        async with asyncio.timeout(4):
+            await bench.store.close()

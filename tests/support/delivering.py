@@ -110,14 +110,15 @@ class Delivering:
 
 
 @asynccontextmanager
-async def delivering(path: Path, clock: Clock, options: str = "") -> AsyncIterator[Delivering]:
-    """Run a store at *path* and its lanes for as long as the block lasts."""
+async def delivering(
+    path: Path | str, clock: Clock, options: str = ""
+) -> AsyncIterator[Delivering]:
+    """Run a store at *path*, or at a URL, and its lanes for as long as the block lasts."""
     metrics = Metrics(process=False)
     dispatcher = Dispatcher(clock=clock, metrics=metrics, redact=Redaction())
     watch = Watcher(metrics)
-    store = await Store.open(
-        f"sqlite:///{path}{options}", clock=clock, lanes=dispatcher, watch=watch
-    )
+    url = path if isinstance(path, str) else f"sqlite:///{path}{options}"
+    store = await Store.open(url, clock=clock, lanes=dispatcher, watch=watch)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(store.run())
         dispatcher.begin(store, tasks)

@@ -139,18 +139,30 @@ async def test_tokens_change_with_the_configuration(begin: Begin) -> None:
         ("127.0.0.1:8082", 200),
         ("[::1]:8082", 200),
         ("RELAY.example.com", 200),
+        ("Relay-Admin:80", 200),
         ("evil.example.com", 403),
         ("localhost.evil.example.com", 403),
         ("192.0.2.1", 403),
+        ("relay-admin.evil.example.com", 403),
+        ("relay-admin.:80", 200),
+        ("[::1].evil.example.com", 403),
         ("", 403),
         (b"\xff", 403),
     ],
 )
 async def test_hosts_are_ours(begin: Begin, host: str | bytes, status: int) -> None:
     """A name that is not ours is refused: a page may have let it resolve to this machine."""
-    relay = await begin(settings=TOKENS)
-    reply = await ask(relay, host=host, authorization=bearer(OPERATOR))
-    assert reply.status == status
+    relay = await begin(settings=TOKENS | {"admin_hosts": ["relay-admin"]})
+    token = bearer(OPERATOR)
+    assert (await ask(relay, host=host, authorization=token)).status == status
+    if host == "Relay-Admin:80":
+        for origin, allowed in (("http://relay-admin:80", 200), ("http://relay-admin", 403)):
+            browser = {"host": host, "origin": origin}
+            reply = await ask(relay, RELOAD, "POST", authorization=token, **browser)
+            assert reply.status == allowed
+        fewer = relay.listeners._settings.model_copy(update={"admin_hosts": ()})
+        await relay.listeners.configure(fewer)  # as a reload does
+        assert (await ask(relay, host=host, authorization=token)).status == 403
 
 
 async def test_any_address_will_do_on_every_interface(begin: Begin) -> None:

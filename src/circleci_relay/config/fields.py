@@ -190,6 +190,16 @@ Listen = Annotated[
     ),
 ]
 
+HostName = Annotated[
+    str,
+    Reads(
+        parse=values.host_name,
+        wanted="a host name",
+        standin="unknown.invalid",
+        schema=_text(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?", "relay-admin.ci.svc"),
+    ),
+]
+
 SourcePath = Annotated[
     str,
     Reads(

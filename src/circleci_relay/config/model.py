@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field, PrivateAttr
 
 from circleci_relay.config import fields, masking
 from circleci_relay.config.base import Strict
-from circleci_relay.config.containers import MaybeEmpty, OneOrMany, Short
+from circleci_relay.config.containers import ManyOrNone, MaybeEmpty, OneOrMany, Short
 from circleci_relay.config.destinations import (
     Breaker,
     ClientTLS,
@@ -71,6 +71,11 @@ class Shutdown(Strict):
 
     linger: Annotated[float, fields.duration(0, 600, "0s to 10m")] = 0.0
     """How long hooks are still taken after SIGTERM, for load balancers to notice."""
+    flush: Annotated[float, fields.duration(0, 3600, "0s to 1h")] = 0.0
+    """
+    After that take none, and deliver what is pending, for at most so long: in SQLite also what
+    is held or gathers. Where other replicas go on, leave it at 0s.
+    """
     drain: Annotated[float, fields.duration(0, 3600, "0s to 1h")] = 20.0
     """How long attempts under way may take to finish."""
 
@@ -97,6 +102,8 @@ class Server(Strict):
     """Tokens by name; needed wherever `admin` is not loopback."""
     external_url: WebUrl | None = None
     """Where people reach the page; for links in messages."""
+    admin_hosts: Annotated[tuple[fields.HostName, ...], ManyOrNone()] = ()
+    """Further names, without a port, by which `admin` is asked for: of a Service, say."""
     max_body: Annotated[int, fields.size(1 << 10, 64 << 20, "1KiB to 64MiB")] = 1 << 20
     """The largest webhook that is taken."""
     shutdown: Annotated[Shutdown, MaybeEmpty()] = Shutdown()

@@ -193,6 +193,16 @@ def address(text: str) -> Address:
     return Address(host.lower(), int(digits))
 
 
+def host_name(text: str) -> str:
+    """A host's name as clients call it, in lower case; no port, no scheme."""
+    if not _HOST.fullmatch(text):
+        raise ValueError(
+            f"{shown(text)} is no host name; wanted one without scheme and port, "
+            "such as relay-admin.ci.svc"
+        )
+    return text.lower().removesuffix(".")
+
+
 def source_path(text: str) -> str:
     """A path that webhooks are posted to; `{secret}` may be its last segment."""
     if not text.startswith("/"):

@@ -102,6 +102,12 @@ class Dispatcher:
                 lane.retry()
         self._retried.update(retried)
 
+    def retry(self, name: str) -> None:
+        """Try *name* anew, in this process, whatever kept it waiting."""
+        lane = self._lanes.get(name)
+        if lane is not None:
+            lane.retry()
+
     def states(self) -> Mapping[str, LaneState]:
         """How each configured destination stands in this process."""
         return {name: lane.state for name, lane in self._lanes.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 import sqlalchemy as sa
@@ -78,20 +79,33 @@ class Reader:
             with self._engine.begin() as connection:
                 return work(connection)
 
-        # A server that freezes would keep the thread for ever, and with it the end.
-        cutting = asyncio.get_running_loop().call_later(_LONG, self._cut)
-        self._reading += 1
         try:
-            return await self._run(run)
+            return await self._counted(run)
         except (sa.exc.DBAPIError, OSError) as error:
             raise StoreUnavailable("the store cannot be read now") from error
         except Exception as error:
             if self._database.nature_of(error) is Nature.OUTAGE:
                 raise StoreUnavailable("the store cannot be read now") from error
             raise
-        finally:
+
+    async def _counted(self, work: Callable[[], T]) -> T:
+        """Run *work*; it counts, and is cut off, even if nobody waits for it any more."""
+        loop = asyncio.get_running_loop()
+        # A server that freezes would keep the thread for ever, and with it the end.
+        cutting = loop.call_later(_LONG, self._cut)
+
+        def end() -> None:
             self._reading -= 1
             cutting.cancel()
+
+        def ended(_: object) -> None:
+            with suppress(RuntimeError):  # the loop has ended before it
+                loop.call_soon_threadsafe(end)
+
+        self._reading += 1
+        under_way = self._thread.submit(work)
+        under_way.add_done_callback(ended)
+        return await asyncio.wrap_future(under_way)
 
     def _cut(self) -> None:
         self._database.sever(readers=True)

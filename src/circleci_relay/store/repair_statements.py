@@ -197,9 +197,12 @@ class RepairStatements:
             .order_by(d.due_at)
             .limit(param("limit"))
         )
-        #: Also what was never attempted: held, or gathering others.
+        #: Also what was never attempted: held, or gathering others. It is owed from here on.
         self.expedite_all = (
             sa.update(deliveries)
             .where(d.key.in_(later), IS_PENDING, d.token.is_(None))
-            .values(due_at=param("now"))
+            .values(
+                due_at=param("now"),
+                created_at=sa.case((d.created_at > param("now"), param("now")), else_=d.created_at),
+            )
         )

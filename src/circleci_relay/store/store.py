@@ -300,6 +300,11 @@ class Store:
         return await self._reading.next_due(destination)
 
     @property
+    def shared(self) -> bool:
+        """Whether other replicas may be at work on it."""
+        return self._database.shared
+
+    @property
     def available(self) -> asyncio.Event:
         """Set while the database takes writes; attempts begin only then. Not to be set."""
         return self._writer.available

@@ -15,7 +15,7 @@ from circleci_relay.web import sessions
 from circleci_relay.web.sessions import Seal, Session
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from circleci_relay.config.values import Address
 
@@ -69,8 +69,13 @@ class Access:
         listen: Address,
         tokens: Mapping[str, tuple[str, Role]],
         external_url: str | None = None,
+        hosts: Iterable[str] = (),
     ) -> None:
-        """*listen* is `server.admin`; *tokens* maps names to secrets and roles."""
+        """
+        *listen* is `server.admin`; *tokens* maps names to secrets and roles.
+
+        *hosts* are names in lower case that are ours beside those of the two addresses.
+        """
         self.open = listen.loopback and not tokens  #: whoever reaches the port is an operator
         self._tokens = {
             name: _Token(
@@ -82,7 +87,7 @@ class Access:
         external = URL(external_url) if external_url else None
         self._origin = str(external.origin()) if external is not None else None
         self.https = external is not None and external.scheme == "https"  #: as people see it
-        self._hosts = LOOPBACK | {listen.host.lower()}
+        self._hosts = LOOPBACK | {listen.host.lower(), *hosts}
         if external is not None and external.host:
             self._hosts |= {external.host.lower()}
 
@@ -97,7 +102,11 @@ class Access:
         name = _host_name(host or "")
         if name in self._hosts or (self._wildcard and _is_address(name)):
             return
-        raise Denied(403, "this host is not known here; set server.external_url to its URL")
+        raise Denied(
+            403,
+            "this host is not known here; set server.external_url to its URL, "
+            "or name it in server.admin_hosts",
+        )
 
     def check_origin(self, origin: str | None, host: str | None) -> None:
         """Raise `Denied` if a browser says that another site's page asks for a change."""
@@ -162,10 +171,11 @@ def _is_address(name: str) -> bool:
 
 
 def _host_name(host: str) -> str:
-    """Return *host* without its port, and an IPv6 address without brackets."""
+    """Return *host* without its port, an IPv6 address without brackets, a name without its root."""
     if host.startswith("["):
-        return host[1:].partition("]")[0].lower()
-    return host.partition(":")[0].lower()
+        address, _, port = host[1:].partition("]")
+        return "" if port and not port.startswith(":") else address.lower()
+    return host.partition(":")[0].lower().removesuffix(".")
 
 
 def _digest(token: str) -> bytes:

@@ -226,6 +226,7 @@ def _access(settings: Server, listen: Address) -> Access:
             for name, entry in settings.admin_tokens.items()
         },
         external_url=settings.external_url,
+        hosts=settings.admin_hosts,
     )
 
 
