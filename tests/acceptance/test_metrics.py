@@ -46,6 +46,8 @@ NEVER_ZERO = {
     "config_last_reload_success_timestamp_seconds",
     "config_last_reload_successful",
     "store_size_bytes",
+    "store_filled_ratio",
+    "ready",
     # The start itself writes: which destinations there are, and the configuration.
     "store_commit_duration_seconds",
     "store_commit_items",
@@ -95,9 +97,13 @@ async def gauged(program: Program, **wanted: float) -> str:
     async with asyncio.timeout(PATIENCE):
         while True:
             text = await scrape(program)
-            pending = counted(text, "deliveries_pending")
+            shown = "".join(
+                line for line in text.splitlines(keepends=True) if "deliveries_pending{" in line
+            )
+            pending = counted(shown, "deliveries_pending")
             if pending == {(name,): number for name, number in wanted.items()}:
                 return text
+            await program.moment()
 
 
 def a_config(folder: Path, healthy: Receiver, flaky: Receiver, gone: Receiver) -> Path:

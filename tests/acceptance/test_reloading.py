@@ -178,10 +178,9 @@ async def test_a_removed_destination_waits_visibly_and_goes_on_when_it_is_back(
         write_config(tmp_path)
         assert (await post_reload(program))[0] == 200
         assert not (await program.log("config_reloaded"))[0].get("faults")
-        pending = 0.0
         async with asyncio.timeout(20):
-            while not pending:
-                pending = (await series(program))("deliveries_pending", destination="all")
+            while not (pending := (await series(program))("deliveries_pending", destination="all")):
+                await program.moment()
         routed_to(tmp_path, there.url(), retry={"initial": "100ms"})
         assert (await post_reload(program))[0] == 200
         [request] = await there.wait_for(1)

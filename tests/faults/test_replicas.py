@@ -199,7 +199,7 @@ async def counted(program: Program, name: str, least: int) -> float:
     """Return what *program* says of a series, once it is that much."""
     async with asyncio.timeout(PATIENCE):
         while (value := (await series(program))(name)) < least:
-            pass
+            await program.moment()
     return value
 
 

@@ -62,7 +62,7 @@ async def readiness(program: Program, wanted: int) -> None:
     """Wait until `/readyz` says *wanted*."""
     async with asyncio.timeout(20):
         while (await probe(program, "/readyz"))[0] != wanted:
-            pass
+            await program.moment()
 
 
 async def test_the_store_goes_and_comes_back(

@@ -43,27 +43,35 @@ def _texts(statements: Statements) -> dict[str, str]:
     return texts
 
 
-NAMES = sorted(_texts(Statements(sqlite.dialect())))
+TEXTS = _texts(Statements(sqlite.dialect()))
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in COUNTS])
-async def test_no_statement_reads_a_whole_table(bench: Bench, name: str) -> None:
+async def test_no_statement_reads_a_whole_table(bench: Bench) -> None:
     """A backlog of a million must not slow down who asks for ten."""
-    text = _texts(Statements(sqlite.dialect()))[name]
+    reading = {}
     with closing(sqlite3.connect(bench.path)) as connection:
-        plan = connection.execute("EXPLAIN QUERY PLAN " + text, [None] * text.count("?")).fetchall()
-    scans = [step[3] for step in plan if step[3].startswith("SCAN")]
-    assert [scan for scan in scans if not scan.endswith(SMALL) and "CONSTANT" not in scan] == []
+        for name in TEXTS.keys() - COUNTS:
+            scans = [step for step in _plan(connection, name) if step.startswith("SCAN")]
+            reading[name] = [
+                scan for scan in scans if not scan.endswith(SMALL) and "CONSTANT" not in scan
+            ]
+    assert len(reading) > 50
+    assert {name: scans for name, scans in reading.items() if scans} == {}
 
 
 @pytest.mark.parametrize("name", ["count_pending", "count_dead"])
 async def test_counting_a_backlog_goes_by_its_index(bench: Bench, name: str) -> None:
     """The gauges look at all that is pending, and at nothing that is done."""
-    text = _texts(Statements(sqlite.dialect()))[name]
     with closing(sqlite3.connect(bench.path)) as connection:
-        plan = connection.execute("EXPLAIN QUERY PLAN " + text).fetchall()
+        plan = _plan(connection, name)
     index = f"ix_deliveries_{name.removeprefix('count_')}"
     # Newer versions of SQLite read the index alone, older ones the rows as well.
-    assert [step[3].replace("COVERING ", "") for step in plan] == [
+    assert [step.replace("COVERING ", "") for step in plan] == [
         f"SCAN deliveries USING INDEX {index}"
     ]
+
+
+def _plan(connection: sqlite3.Connection, name: str) -> list[str]:
+    text = TEXTS[name]
+    steps = connection.execute("EXPLAIN QUERY PLAN " + text, [None] * text.count("?"))
+    return [step[3] for step in steps]

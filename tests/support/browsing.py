@@ -28,6 +28,9 @@ OPERATOR, VIEWER = "operator-token-of-the-tests", "viewer-token-of-the-tests"
 SHOTS = Path(__file__).parents[2] / ".artifacts" / "screenshots"
 """Where pictures of the pages are left, to be looked at."""
 
+PICTURES = bool(os.environ.get("RELAY_PICTURES"))
+"""Whether they are taken: each takes as long as all that is asked of its page."""
+
 PATIENCE = 20.0
 
 expect.set_options(timeout=PATIENCE * 1000)
@@ -71,7 +74,7 @@ class House:
         """Return the API's answer once *holds* is true of it."""
         async with asyncio.timeout(PATIENCE):
             while not holds(found := await self.api(path)):
-                await self.session.get(self.url("/login"))  # a turn of the real process
+                await self.program.moment()
         return found
 
     async def send(self, number: int, **changes: Any) -> str:
@@ -181,7 +184,7 @@ class Sight:
             self.wrong.append(f"{message.type}: {message.text[:300]}")
 
     async def inspect(self, name: str, *, axe: bool = True, dark: bool = True) -> None:
-        """Hold it against axe-core, *dark* too, and a phone's width; take pictures."""
+        """Hold it against axe-core, *dark* too, and a phone's width; see `PICTURES`."""
         page = self.page
         await page.emulate_media(color_scheme="light")
         await page.set_viewport_size({"width": 1280, "height": 900})
@@ -221,7 +224,9 @@ class Sight:
         ]
 
     async def _shoot(self, name: str) -> None:
-        """Leave a picture of it."""
+        """Leave a picture of it, if any are wanted."""
+        if not PICTURES:
+            return
         picture = await self.page.screenshot(full_page=True, type="jpeg", quality=80)
         SHOTS.mkdir(parents=True, exist_ok=True)
         (SHOTS / f"{name}.jpg").write_bytes(picture)

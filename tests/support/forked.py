@@ -3,7 +3,7 @@
 Run as a file it is that process. It takes requests over a socket: arguments, environment,
 folder, and the files that are to be standard input, output and error and where to tell of
 the end. Each is run as `python -m circleci_relay` would, in a process of its own that has
-imported everything, and done nothing else.
+imported everything, compiled what it asks of SQLite, and done nothing else.
 """
 
 from __future__ import annotations
@@ -17,6 +17,10 @@ import sys
 import time
 from contextlib import suppress
 from importlib import import_module
+
+import sqlalchemy as sa
+
+from circleci_relay.store.statements import statements_for
 
 IMPORTED = (
     "circleci_relay.app",
@@ -50,6 +54,7 @@ def main() -> str:
     for name in IMPORTED:
         with suppress(ImportError):
             import_module(name)
+    _compile()
     gc.collect()
     gc.freeze()  # or the first collection in each would copy all of it
     while True:
@@ -66,6 +71,11 @@ def main() -> str:
                 return _become(**json.loads(text))
         for file in files:
             os.close(file)
+
+
+def _compile() -> None:
+    """Compile what every store on SQLite needs, which is kept for the process: half of a start."""
+    statements_for(sa.create_engine("sqlite://").dialect)
 
 
 def _begun(streams: list[int], tell: int) -> bool:
@@ -88,7 +98,6 @@ def _begun(streams: list[int], tell: int) -> bool:
 
 
 def _become(args: list[str], env: dict[str, str], cwd: str, file: str) -> str:
-    gc.unfreeze()
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(env)

@@ -22,6 +22,8 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import dict_row
 
+from support.scram import verifier
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from typing import LiteralString, Self
@@ -188,9 +190,16 @@ class Postgres:
 
     def query(self, url: str, text: str, *values: Any) -> list[dict[str, Any]]:
         """Run one statement there, as a superuser and whatever is read-only; its rows."""
-        with self._connection(url) as connection:
+        with self.connection(url) as connection:
             cursor = connection.execute(text.encode(), values or None)
             return cursor.fetchall() if cursor.description else []
+
+    @contextmanager
+    def connection(self, url: str) -> Iterator[psycopg.Connection[dict[str, Any]]]:
+        """Connect to *url* as a superuser, for as long as the block lasts."""
+        where = self.superuser(url)
+        with psycopg.connect(where, autocommit=True, row_factory=dict_row) as connection:
+            yield connection
 
     def terminate_backends(self, url: str, *, only: str = "%") -> int:
         """Cut the connections to a database, or those of one application; how many there were."""
@@ -235,7 +244,7 @@ class Postgres:
 
     def _initialise(self) -> None:
         secret = self.folder / "password"
-        secret.write_text(self._password)
+        secret.write_text(verifier(self._password))
         if self._account:
             os.chown(secret, self._account["user"], self._account["group"])
         command: list[str | Path] = [self._bin / "initdb", "--pgdata", self._data]
@@ -249,7 +258,7 @@ class Postgres:
             raise RuntimeError(f"initdb failed: {made.stderr.strip()}")
 
     def _add_role(self) -> None:
-        self._run("CREATE ROLE relay LOGIN PASSWORD {}", sql.Literal(self._password))
+        self._run("CREATE ROLE relay LOGIN PASSWORD {}", sql.Literal(verifier(self._password)))
 
     def _launch(self) -> None:
         options = [f"-c{name}={value}" for name, value in self._settings.items()]
@@ -315,15 +324,9 @@ class Postgres:
         return self.folder / "wheel" / folder.relative_to(package.parent)
 
     def _run(self, statement: LiteralString, *parts: sql.Composable) -> list[dict[str, Any]]:
-        with self._connection("postgres") as connection:
+        with self.connection("postgres") as connection:
             cursor = connection.execute(sql.SQL(statement).format(*parts))
             return cursor.fetchall() if cursor.description else []
-
-    @contextmanager
-    def _connection(self, database: str) -> Iterator[psycopg.Connection[dict[str, Any]]]:
-        where = self.superuser(database)
-        with psycopg.connect(where, autocommit=True, row_factory=dict_row) as connection:
-            yield connection
 
 
 def name_in(url: str) -> str:

@@ -92,6 +92,12 @@ class Program:
         assert len(found) >= count, "".join(self.raw[-20:])
         return found
 
+    async def moment(self) -> None:
+        """Let a twentieth of a second pass, or until it writes: then to be asked once more."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.05), self.written:
+                await self.written.wait()
+
     async def ready(self) -> Program:
         """Wait until it takes hooks in."""
         await self.log("started")

@@ -13,6 +13,11 @@ if TYPE_CHECKING:
 
 _TABLES = "SELECT tablename AS name FROM pg_tables WHERE schemaname = 'public' ORDER BY 1"
 
+_ALONE = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
+
 _SHAPE = """
 SELECT (SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace) AS relations,
     (SELECT count(*) FROM pg_proc WHERE pronamespace = 'public'::regnamespace) AS functions,
@@ -43,19 +48,24 @@ class Spare:
 
     def give_back(self, url: str) -> None:
         """Put it back to what it was; one that was changed beyond its rows is thrown away."""
-        self._server.terminate_backends(url)
-        if self._server.query(url, _SHAPE) != self._shape:
+        if self._put_back(url):
+            self._spare.append(url)
+        else:
             self._server.drop(url)
-            return
+
+    def _put_back(self, url: str) -> bool:
         again = [
             f"DELETE FROM public.{name}; INSERT INTO public.{name} TABLE kept.kept_{name};"  # noqa: S608
             for name in self._tables
         ]
-        try:
-            self._server.query(
-                url, f"BEGIN; SET LOCAL lock_timeout = '5s'; {' '.join(again)} COMMIT"
-            )
-        except psycopg.Error:
-            self._server.drop(url)
-        else:
-            self._spare.append(url)
+        # One connection for all of it: to make one takes longer than any of its statements.
+        with self._server.connection(url) as server:
+            server.execute(_ALONE)
+            if server.execute(_SHAPE).fetchall() != self._shape:
+                return False
+            try:
+                whole = f"BEGIN; SET LOCAL lock_timeout = '5s'; {' '.join(again)} COMMIT"
+                server.execute(whole.encode())
+            except psycopg.Error:
+                return False
+        return True

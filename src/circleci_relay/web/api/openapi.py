@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import json
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
@@ -76,8 +78,12 @@ NOT_HTTP: Final[Json] = {
 def openapi_endpoint(endpoints: Sequence[Endpoint]) -> Endpoint:
     """Return the endpoint that documents *endpoints* and itself."""
 
+    @functools.cache
+    def text() -> str:
+        return json.dumps(document([*endpoints, own]), ensure_ascii=False)
+
     async def show(_request: Request) -> Reply:
-        return Reply(content=text)
+        return Reply(content=await asyncio.to_thread(text))
 
     own = Endpoint(
         method="GET",
@@ -90,7 +96,6 @@ def openapi_endpoint(endpoints: Sequence[Endpoint]) -> Endpoint:
             200: Media(type="application/json", summary="OpenAPI 3.1.", schema={"type": "object"})
         },
     )
-    text = json.dumps(document([*endpoints, own]), ensure_ascii=False)
     return own
 
 
