@@ -4,11 +4,12 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory --no-builtin-rules
-.PHONY: help setup check format test tools coverage quick faults soak demo bench docs image lock clean
+.PHONY: help setup check format test tools coverage quick faults soak demo bench docs site screenshot image sbom audit \
+    package lock licences clean
 
 BIN := .venv/bin
 COVERAGE_FLOOR := 90
-CHECKED := src tests bench scripts
+CHECKED := src tests bench scripts examples
 # A module's tests on one worker, in the order of tests/conftest.py: what is long comes first.
 SPREAD := -n 2 --dist loadscope --no-loadscope-reorder
 
@@ -36,7 +37,7 @@ coverage: setup tools ## all tests once more, and what part of the code they run
 
 # Servers and programs that the tests are held against; what cannot be had is said.
 tools:
-	@scripts/promtool
+	@scripts/prometheus
 	@scripts/chromium
 	@scripts/faketime
 	@scripts/alertmanager
@@ -69,15 +70,33 @@ bench: setup ## the relay measured beside a naive one (ARGS="postgres growth --q
 	@PYTHONPATH=tests $(BIN)/python -m bench $(ARGS)
 
 docs: setup ## write the generated pages of docs/reference again
-	@$(BIN)/python scripts/reference.py
-	@$(BIN)/python scripts/message_pages.py
-	@$(BIN)/python scripts/api_page.py
+	@$(BIN)/python scripts/pages
+	@$(BIN)/python scripts/dashboard.py
 
-image: ## build the container image and ask it for its version
-	@scripts/image
+site: setup ## the documentation as one site, in build/site
+	@$(BIN)/python scripts/build_site.py
+
+screenshot: setup ## take the README's picture of the page again
+	@scripts/chromium
+	@$(BIN)/python scripts/screenshot.py
+
+image: ## build the container image, run it locked down, post a signed event to it
+	@scripts/image $(ARGS)
+
+sbom: setup ## the image's bill of materials: dist/sbom.cdx.json
+	@$(BIN)/python scripts/bill.py sbom dist/sbom.cdx.json
+
+audit: setup ## ask the advisory database about every package of the image
+	@$(BIN)/python scripts/bill.py audit $(ARGS)
+
+package: setup ## pack the chart into dist/
+	@$(BIN)/python scripts/chart_package.py dist
 
 lock: setup ## resolve requirements/*.lock anew from pyproject.toml (ARGS=--upgrade)
 	@scripts/lock $(ARGS)
+
+licences: setup ## write THIRD-PARTY.md again, after `make lock`
+	@$(BIN)/python scripts/bill.py licences
 
 clean: ## remove what the targets above made, the virtual environment included
 	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
