@@ -46,7 +46,7 @@ def test_ci_runs_the_test_command_of_the_readme() -> None:
 def test_scripts_can_be_run() -> None:
     """What the Makefile starts by name is executable, and bash scripts stop at the first fault."""
     for script in (ROOT / ".ci/run", *(ROOT / "scripts").iterdir()):
-        if script.is_dir():
+        if script.is_dir() or script.suffix == ".yaml":
             continue
         first, _, rest = script.read_text(encoding="utf-8").partition("\n")
         assert first.startswith("#!"), script
