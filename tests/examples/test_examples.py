@@ -1,0 +1,202 @@
+"""What stands in examples/ to be taken over: valid, and of a piece with the program."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jsonschema_rs
+import pytest
+import yaml
+
+from circleci_relay import __version__, config
+from support.kubernetes import VERSIONS, faults
+
+if TYPE_CHECKING:
+    from circleci_relay.config.model import Server
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
+UNIT = EXAMPLES / "systemd" / "circleci-relay.service"
+NATIVE_SIDECARS = (1, 28)
+"""The first version of Kubernetes whose init containers have a restart policy."""
+
+EXPOSED = 1.5
+"""The most that `systemd-analyze security` may find, of 10: nothing but what a server needs."""
+
+AT_LEAST = 10.0
+"""Seconds that whoever ends the relay waits beyond all that it may take itself."""
+
+_FILES = re.compile(r"\$\{file:([^}]+)\}")
+
+
+@cache
+def sidecar() -> dict[str, Any]:
+    """The objects of sidecar.yaml, by kind."""
+    objects = yaml.safe_load_all((EXAMPLES / "sidecar.yaml").read_text(encoding="utf-8"))
+    return {each["kind"]: each for each in objects}
+
+
+def pod_labels() -> dict[str, str]:
+    """What the Service of sidecar.yaml knows its pod by."""
+    found: dict[str, str] = sidecar()["StatefulSet"]["spec"]["template"]["metadata"]["labels"]
+    return found
+
+
+@cache
+def composed() -> dict[str, Any]:
+    """The project of docker-compose.yaml."""
+    text = (EXAMPLES / "docker-compose.yaml").read_text(encoding="utf-8")
+    found: dict[str, Any] = yaml.safe_load(text)
+    return found
+
+
+@cache
+def unit() -> dict[str, list[str]]:
+    """The settings of the unit, in the order they stand."""
+    settings: dict[str, list[str]] = {}
+    for line in UNIT.read_text(encoding="utf-8").splitlines():
+        key, equals, value = line.partition("=")
+        if equals and not line.startswith("#"):
+            settings.setdefault(key, []).append(value)
+    return settings
+
+
+def served(text: str, folder: Path) -> Server:
+    """Load a relay.yaml without its secrets; it has neither faults nor warnings."""
+    file = folder / "relay.yaml"
+    file.write_text(text, encoding="utf-8")
+    loaded = config.load([file], env={}, secrets=False)
+    assert loaded.warnings == ()
+    return loaded.config.server
+
+
+def stops_in(server: Server) -> float:
+    """How long to wait for it to end, at least."""
+    shutdown = server.shutdown
+    return shutdown.linger + shutdown.flush + shutdown.drain + AT_LEAST
+
+
+def test_the_sidecar_is_valid() -> None:
+    """Every object, in every version of Kubernetes that has sidecars."""
+    versions = [each for each in VERSIONS if tuple(map(int, each.split("."))) >= NATIVE_SIDECARS]
+    assert len(versions) > 2
+    found = [
+        fault for one in sidecar().values() for each in versions for fault in faults(one, each)
+    ]
+    assert found == []
+    assert {"StatefulSet", "Service", "ConfigMap"} == sidecar().keys()
+
+
+def test_the_sidecar_fits_the_program(tmp_path: Path) -> None:
+    """Ports, probes, files and times are those of the relay.yaml beside them."""
+    text = sidecar()["ConfigMap"]["data"]["relay.yaml"]
+    server = served(text, tmp_path)
+    [relay] = sidecar()["StatefulSet"]["spec"]["template"]["spec"]["initContainers"]
+    pod = sidecar()["StatefulSet"]["spec"]["template"]["spec"]
+    assert relay["restartPolicy"] == "Always"
+    assert relay["image"] == f"circleci-relay:{__version__}"
+    assert {each["name"]: each["containerPort"] for each in relay["ports"]} == {
+        "hooks": server.listen.port,
+        "ops": server.ops.port,
+    }
+    for probe in ("startupProbe", "livenessProbe"):
+        assert relay[probe]["httpGet"] == {"path": "/healthz", "port": "ops"}
+    assert "readinessProbe" not in relay, "the app's own readiness is not the relay's business"
+    service = sidecar()["Service"]["spec"]
+    assert service["publishNotReadyAddresses"] is True
+    # By its number: a name is looked for among `containers` alone before Kubernetes 1.32.
+    assert [each["targetPort"] for each in service["ports"]] == [server.listen.port]
+    assert service["selector"].items() <= pod_labels().items()
+    app = pod["containers"][0]["ports"][0]["containerPort"]
+    assert f"url: http://127.0.0.1:{app}/" in text
+    mounts = {each["mountPath"]: each["name"] for each in relay["volumeMounts"]}
+    assert {str(Path(each).parent) for each in _FILES.findall(text)} <= mounts.keys()
+    assert "sqlite:////data/" in text
+    [claim] = sidecar()["StatefulSet"]["spec"]["volumeClaimTemplates"]
+    volumes = {each["name"] for each in pod["volumes"]} | {claim["metadata"]["name"]}
+    assert set(mounts.values()) <= volumes
+    assert pod["terminationGracePeriodSeconds"] > stops_in(server), "the app's own end comes first"
+
+
+def test_the_project_is_valid(tmp_path: Path) -> None:
+    """By Compose's own schema; what it mounts is there, and what it reads is given to it."""
+    package = importlib.util.find_spec("check_jsonschema")
+    assert package is not None
+    assert package.origin is not None
+    vendored = Path(package.origin).parent / "builtin_schemas" / "vendor" / "compose-spec.json"
+    schema = json.loads(vendored.read_text(encoding="utf-8"))
+    found = [str(error) for error in jsonschema_rs.validator_for(schema).iter_errors(composed())]
+    assert found == []
+    services = composed()["services"]
+    built = [service["image"] for service in services.values() if "build" in service]
+    assert built == ["circleci-relay"], "builds run side by side: two of one name collide"
+    for service in services.values():
+        pinned = re.search(r":v?\d+\.\d+", service["image"])
+        assert pinned or service["image"] in built, service["image"]
+        assert "build" in service or pinned or service["pull_policy"] == "never"
+        for volume in service.get("volumes", ()):
+            place, inside = volume.split(":")[:2]
+            assert (EXAMPLES / place).exists() or place in composed()["volumes"], inside
+    relay = services["relay"]
+    text = (EXAMPLES / "compose" / "relay.yaml").read_text(encoding="utf-8")
+    server = served(text, tmp_path)
+    assert {Path(each).name for each in _FILES.findall(text)} == set(relay["secrets"])
+    assert set(relay["secrets"]) == composed()["secrets"].keys()
+    assert [each.split(":") for each in relay["ports"]] == [
+        ["8080", str(server.listen.port)],
+        ["127.0.0.1", "8081", str(server.ops.port)],
+        ["127.0.0.1", "8082", str(server.admin.port)],
+    ]
+    assert float(relay["stop_grace_period"].removesuffix("s")) >= stops_in(server)
+    assert f"http://sink:{services['sink']['command'][-1].rpartition(':')[2]}/" in text
+
+
+def test_the_project_is_watched() -> None:
+    """Prometheus finds the relay, and the rules where its configuration looks for them."""
+    mounted = [each.split(":")[:2] for each in composed()["services"]["prometheus"]["volumes"]]
+    inside = {to: EXAMPLES / place for place, to in mounted}
+    watched = yaml.safe_load(inside["/etc/prometheus/prometheus.yml"].read_text(encoding="utf-8"))
+    for name in watched["rule_files"]:
+        assert "groups" in yaml.safe_load(inside[f"/etc/prometheus/{name}"].read_text("utf-8"))
+    [job] = watched["scrape_configs"]
+    assert job["static_configs"][0]["targets"] == ["relay:8081"]
+
+
+def test_the_unit_fits_the_program(tmp_path: Path) -> None:
+    """The files it hands over are those relay.yaml reads; it waits long enough for the end."""
+    text = (EXAMPLES / "systemd" / "relay.yaml").read_text(encoding="utf-8")
+    server = served(text, tmp_path)
+    handed = {each.partition(":")[0] for each in unit()["LoadCredential"]}
+    given = f"/run/credentials/{UNIT.name}"
+    assert set(_FILES.findall(text)) == {f"{given}/{each}" for each in handed}
+    [state] = unit()["StateDirectory"]
+    assert f"sqlite:////var/lib/{state}/" in text
+    assert float(unit()["TimeoutStopSec"][0].removesuffix("s")) >= stops_in(server)
+
+
+def test_the_unit_is_valid(tmp_path: Path) -> None:
+    """By the word of systemd itself, which also tells how much is left open to the relay."""
+    tool = shutil.which("systemd-analyze")
+    if tool is None:
+        pytest.skip("systemd-analyze is not here: nobody but systemd can tell")
+    program = tmp_path / "circleci-relay"
+    program.touch(mode=0o755)
+    file = tmp_path / UNIT.name
+    text = UNIT.read_text(encoding="utf-8")
+    file.write_text(text.replace("/opt/circleci-relay/bin/circleci-relay", str(program)), "utf-8")
+    for verb in (
+        ["verify", "--man=no"],
+        ["security", "--offline=true", f"--threshold={EXPOSED * 10:.0f}"],
+    ):
+        done = subprocess.run(  # noqa: S603 - a tool of the system
+            [tool, *verb, str(file)], capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.stderr == ""
