@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from click.testing import CliRunner
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from circleci_relay import config
+from circleci_relay.cli import main
 from circleci_relay.reload import needs_restart
 from support import chart_cases
 from support.chart_cases import ADMIN, POSTGRESQL, RELAY_YAML, merged, release
@@ -95,6 +97,10 @@ def test_the_program_takes_what_every_case_makes(folder: Path) -> None:
         told = [str(each) for each in loaded(found, folder).warnings]
         routed = "routes" in found.files().get("relay.yaml", "")
         assert not routed or told == [], title
+    loaded(release("routes"), folder)
+    verb = ["check", "--strict", "--no-secrets", "-c", str(folder)]
+    said = CliRunner().invoke(main, verb)
+    assert said.exit_code == 0, said.output
 
 
 def test_values_become_settings(folder: Path) -> None:
@@ -138,6 +144,8 @@ def test_without_admin_the_page_is_for_the_pod_alone(folder: Path) -> None:
     """It listens at loopback, where `kubectl port-forward` reaches it and nobody else does."""
     server = loaded(release("default"), folder).config.server
     assert str(server.admin) == "127.0.0.1:8082"
+    assert server.shutdown.linger == 5
+    assert "linger: 5s" in release("default").files()["chart.yaml"]
     assert server.admin_tokens == {}
     assert str(loaded(release("default"), folder).config.store.url) == "sqlite:////data/relay.db"
 
@@ -152,6 +160,7 @@ def test_chart_yaml_and_relay_yaml_go_together(folder: Path) -> None:
 CHANGES: tuple[Values, ...] = (
     {"config": RELAY_YAML},
     {"configFiles": {"team.yaml": "routes: {}\n"}},
+    {"listenAddress": "::"},
     {"store": {"keep": "30d"}},
     ADMIN,
     merged(ADMIN, {"admin": {"externalUrl": "https://other.example.com"}}),

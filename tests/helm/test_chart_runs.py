@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import aiohttp
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from support.chart_cases import ADMIN, MONITORING, RELAY_YAML, merged
 from support.helm import Release, helm
-from support.program import SECRET, Program, an_event, circleci, running
+from support.program import SECRET, an_event, circleci, running
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 VALUES = merged(
@@ -80,27 +84,54 @@ async def test_the_program_answers_as_the_chart_expects(tmp_path: Path) -> None:
             url = program.url("admin", "/api/v1/config")
             async with session.get(url, headers=headers) as answer:
                 assert answer.status == wanted, host
-        await _helm_test(release, program)
+        ended, said = await _helm_test(release, program.url)
+        assert ended == 0, said
 
 
-async def _helm_test(release: Release, program: Program) -> None:
-    """Run what the test's pod runs, its Services leading where the program listens."""
+@pytest.mark.parametrize(
+    ("ready", "refusal"), [(200, {"message": "Not Found"}), (503, {"error": "no such path"})]
+)
+async def test_helm_test_fails_where_the_relay_is_not(ready: int, refusal: dict[str, str]) -> None:
+    """Neither another server that is ready will do, nor a relay that is not."""
+
+    async def answer(request: web.Request) -> web.Response:
+        if request.path == "/readyz":
+            return web.Response(status=ready)
+        return web.json_response(refusal, status=404)
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    async with TestServer(app) as server:
+        url = str(server.make_url(""))
+        status, said = await _helm_test(
+            helm().render(VALUES), lambda _, path: f"{url.rstrip('/')}{path}"
+        )
+    assert status != 0, said
+    assert "answers hooks" not in said
+
+
+AT_ONCE = "import time; time.sleep = lambda _: None\n"
+
+
+async def _helm_test(release: Release, url: Callable[[str, str], str]) -> tuple[int | None, str]:
+    """Run what the test's pod runs, its Services leading to *url*; return its status, and words."""
     [container] = release.one("Pod")["spec"]["containers"]
-    python, *arguments = container["command"]
-    assert python == "python"
+    python, option, script = container["command"]
+    assert (python, option) == ("python", "-c")
     environment = {}
     for each in container["env"]:
         asked = urlsplit(each["value"])
         service = release.one("Service", asked.hostname or "")
         [port] = service["spec"]["ports"]
         assert port["port"] == (asked.port or 80)
-        environment[each["name"]] = program.url(LISTENERS[port["targetPort"]], asked.path)
+        environment[each["name"]] = url(LISTENERS[port["targetPort"]], asked.path)
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        *arguments,
+        option,
+        AT_ONCE + script,
         env=environment,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
     said, _ = await process.communicate()
-    assert process.returncode == 0, said.decode()
+    return process.returncode, said.decode()

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 import runpy
+import textwrap
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import jsonschema_rs
 import yaml
 
 from circleci_relay import __version__
-from support.chart_cases import defaults
+from support.chart_cases import defaults, merged
 from support.helm import CHART, ROOT
+from support.kubernetes import VERSIONS
+from support.kubernetes import faults as kubernetes_faults
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,6 +85,33 @@ def _values() -> list[Any]:
 
 
 def test_the_chart_is_of_the_version_of_the_program() -> None:
-    """`appVersion`, which names the image, is the package's version."""
+    """`appVersion`, which names the image, is the package's version; and so is the chart's own."""
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text(encoding="utf-8"))
-    assert chart["appVersion"] == __version__
+    assert (chart["version"], chart["appVersion"]) == (__version__, __version__)
+
+
+BLOCK = re.compile(r"^( *)```yaml[^\n]*\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)
+VALUES = re.compile(r"# values(\.yaml| of the chart)")
+
+
+def test_the_pages_say_what_helm_and_kubernetes_take() -> None:
+    """Each block of values in a document is valid by the schema, each object by Kubernetes'."""
+    validator = jsonschema_rs.validator_for(SCHEMA)
+    faults, seen = [], Counter[str]()
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))):
+        for _, block in BLOCK.findall(page.read_text(encoding="utf-8")):
+            found = yaml.safe_load(textwrap.dedent(block))
+            if not isinstance(found, dict):
+                continue
+            told: list[str] = []
+            if "apiVersion" in found:
+                told = [each for version in VERSIONS for each in kubernetes_faults(found, version)]
+                seen["objects"] += 1
+            elif VALUES.match(block.lstrip()) or found.keys() <= {"metrics", "httpRoute"}:
+                whole = merged(defaults(), found)
+                told = [error.message for error in validator.iter_errors(whole)]
+                seen["values"] += 1
+            faults += [f"{page.name}: {fault}" for fault in told]
+    assert faults == []
+    assert seen["objects"] >= 2
+    assert seen["values"] >= 8

@@ -42,6 +42,7 @@ def test_postgresql_is_a_deployment_that_loses_no_pod_to_an_upgrade() -> None:
     assert release("several").one("PodDisruptionBudget")["spec"]["maxUnavailable"] == 1
     assert not release("several").all("StatefulSet", "PersistentVolumeClaim")
     assert not release("one-of-postgresql").all("PodDisruptionBudget")
+    assert not release("no-budget").all("PodDisruptionBudget")
 
 
 def test_a_scaled_deployment_says_no_number() -> None:

@@ -120,12 +120,12 @@ EXTRAS: Values = {
     "hostAliases": [{"ip": "192.0.2.7", "hostnames": ["warehouse"]}],
     "lifecycle": {"preStop": {"exec": {"command": ["true"]}}},
     "terminationGracePeriodSeconds": 300,
-    "revisionHistoryLimit": 2,
-    "annotations": {"example.com/team": "ci"},
-    "podAnnotations": {"example.com/pod": "yes"},
-    "podLabels": {"example.com/pod": "relay"},
-    "commonLabels": {"example.com/cost": "ci"},
-    "commonAnnotations": {"example.com/owner": "ci"},
+    "revisionHistoryLimit": 157,
+    "annotations": {"example.com/team": "of-the-workload"},
+    "podAnnotations": {"example.com/pod": "noted-pod"},
+    "podLabels": {"example.com/pod": "labelled-pod"},
+    "commonLabels": {"example.com/cost": "labelled-all"},
+    "commonAnnotations": {"example.com/owner": "noted-all"},
     "imagePullSecrets": [{"name": "own-registry"}],
     "image": {"registry": "registry.example.com/team", "digest": "sha256:" + "0" * 64},
     "topologySpreadConstraints": [
@@ -198,7 +198,22 @@ CASES: dict[str, Case] = {
     "ingress": Case(INGRESS),
     "http-route": Case(HTTP_ROUTE),
     "monitoring": Case(MONITORING),
-    "pods-monitored": Case({"metrics": {"podMonitor": {"enabled": True, "scrapeTimeout": "10s"}}}),
+    "pods-monitored": Case(
+        {
+            "metrics": {
+                "podMonitor": {
+                    "enabled": True,
+                    "annotations": {"example.com/monitor": "noted-pods"},
+                    "labels": {"release": "prometheus-of-pods"},
+                    "namespace": "watchers",
+                    "interval": "49s",
+                    "scrapeTimeout": "14s",
+                    "relabelings": [{"action": "labeldrop", "regex": "pod_of_pods"}],
+                    "metricRelabelings": [{"action": "labeldrop", "regex": "le_of_pods"}],
+                }
+            }
+        }
+    ),
     "network-policy": Case(merged(NETWORK_POLICY, ADMIN)),
     "extras": Case(EXTRAS),
     "in-the-clear": Case(
@@ -218,6 +233,7 @@ CASES: dict[str, Case] = {
         _service(
             "hooks",
             type="LoadBalancer",
+            port=8443,
             loadBalancerClass="example.com/lb",
             loadBalancerSourceRanges=["192.0.2.0/24"],
             externalTrafficPolicy="Local",
@@ -226,7 +242,30 @@ CASES: dict[str, Case] = {
     "node-port": Case(merged(_service("hooks", type="NodePort", nodePort=30080))),
     "tls": Case(merged({"hooks": {"tls": {"existingSecret": "own-tls"}}}, INGRESS)),
     "flush": Case({"shutdown": {"linger": "500ms", "drain": "1m", "flush": "0.75h"}}),
-    "bare": Case({"serviceAccount": {"create": False}, "tests": {"enabled": False}}),
+    "bare": Case(
+        {
+            "serviceAccount": {"create": False},
+            "tests": {"enabled": False},
+            "nameOverride": "own-name",
+        }
+    ),
+    "share": Case(
+        merged(
+            POSTGRESQL,
+            {
+                "replicas": 67,
+                "podDisruptionBudget": {
+                    "maxUnavailable": None,
+                    "minAvailable": "59%",
+                    "unhealthyPodEvictionPolicy": "AlwaysAllow",
+                },
+                "podSecurityContext": {"fsGroupChangePolicy": "Always"},
+            },
+        )
+    ),
+    "no-budget": Case(
+        merged(POSTGRESQL, {"replicas": 61, "podDisruptionBudget": {"enabled": False}})
+    ),
     "usurped": Case(
         merged(
             MONITORING,
