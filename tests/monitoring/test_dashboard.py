@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from support import promql
+from support.documents import anchors
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "helm" / "circleci-relay" / "files" / "dashboard.json"
@@ -37,8 +38,6 @@ def test_every_panel_is_whole(dashboard: Any) -> None:
     panels = dashboard["panels"]
     ids = [panel["id"] for panel in panels]
     assert len(set(ids)) == len(ids)
-    headings = re.findall(r"^## (.+)$", RUNBOOK.read_text(encoding="utf-8"), re.MULTILINE)
-    anchors = {heading.lower().replace(" ", "-") for heading in headings}
     for panel in panels:
         place = panel["gridPos"]
         assert place["x"] >= 0
@@ -49,7 +48,7 @@ def test_every_panel_is_whole(dashboard: Any) -> None:
         assert panel["description"]
         assert panel["fieldConfig"]["defaults"]["unit"]
         for anchor in re.findall(r"docs/runbook\.md#(\S+)", panel["description"]):
-            assert anchor in anchors
+            assert anchor in anchors(RUNBOOK)
     for one, other in combinations((panel["gridPos"] for panel in panels), 2):
         apart_x = one["x"] + one["w"] <= other["x"] or other["x"] + other["w"] <= one["x"]
         apart_y = one["y"] + one["h"] <= other["y"] or other["y"] + other["h"] <= one["y"]

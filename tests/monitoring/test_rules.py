@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from support import promql
+from support.documents import slug
 from support.prometheus import find
 
 ROOT = Path(__file__).parents[2]
@@ -105,12 +106,12 @@ def test_the_runbook_has_each_alert() -> None:
     sections = dict(
         re.findall(r"^## (.+)\n\n(.+)$", RUNBOOK.read_text(encoding="utf-8"), re.MULTILINE)
     )
-    anchors = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-"): title for title in sections}
+    titles = {slug(title): title for title in sections}
     for rule in (rule for rule in rules() if "alert" in rule):
         file, _, anchor = rule["annotations"]["runbook_url"].partition("#")
         words = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", rule["alert"]).lower()
         assert (file, anchor) == ("docs/runbook.md", words)
-        assert f"`{rule['alert']}`" in sections[anchors[anchor]]
+        assert f"`{rule['alert']}`" in sections[titles[anchor]]
     told = set(re.findall(r"`(Relay[A-Z]\w+)`", RUNBOOK.read_text(encoding="utf-8")))
     assert told == ALERTS
 

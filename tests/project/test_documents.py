@@ -16,9 +16,10 @@ import pytest
 import yaml
 
 from circleci_relay import __version__, config, series
-from circleci_relay.cli import main
+from circleci_relay.circleci import samples
 from circleci_relay.errors import ConfigError
 from circleci_relay.rendering import preset
+from support.documents import anchors, fenced, parsed, text_of, with_a_source
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted(
@@ -32,36 +33,48 @@ DOCUMENTS = sorted(
     ],
     key=lambda path: path.as_posix(),
 )
-A_SOURCE = "\nsources:\n  circleci: {path: /webhooks/circleci, secrets: [made-up-secret]}\n"
 HISTOGRAM_PARTS = ("_bucket", "_count", "_sum")
+NO_TAGS = {"NEW", "ro"}
+"""What else stands behind a colon: the version to come, and a mount."""
 
-
-@cache
-def text_of(document: Path) -> str:
-    """What stands in a file."""
-    return document.read_text(encoding="utf-8")
+COMMAND = re.compile(
+    r"(?:\w+=\S+ )?"
+    r"(?:kubectl .*\bexec .* -- |docker (?:compose )?exec .* |/opt/circleci-relay/bin/"
+    r"|docker run (?!.*--entrypoint).* )?"
+    r"circleci-relay(?::\S+)? ([a-z-].*)"
+)
 
 
 class Block(NamedTuple):
-    """A fenced block of a document."""
+    """A fenced block, and where it stands."""
 
     place: str
-    language: str
     text: str
 
 
 @cache
-def blocks(language: str) -> list[Block]:
-    """Every fenced block of *language*, named by its file and line."""
+def blocks(language: str | None = None) -> list[Block]:
+    """Every fenced block of *language*, or of all, named by its file and line."""
+    return [
+        Block(f"{document.relative_to(ROOT).as_posix()}:{each.line}", each.text)
+        for document in DOCUMENTS
+        for each in fenced(document)
+        if language in (None, each.language)
+    ]
+
+
+@cache
+def inline() -> list[Block]:
+    """All code within a line of text."""
     found = []
     for document in DOCUMENTS:
-        text = text_of(document)
-        for match in re.finditer(r"^( *)```(\w+)\n(.*?)^\1```$", text, re.MULTILINE | re.DOTALL):
-            line = text.count("\n", 0, match.start()) + 1
-            place = f"{document.relative_to(ROOT).as_posix()}:{line}"
-            body = re.sub(rf"^{match[1]}", "", match[3], flags=re.MULTILINE)
-            found.append(Block(place, match[2], body))
-    return [block for block in found if block.language == language]
+        place = document.relative_to(ROOT).as_posix()
+        prose = re.sub(r"^( *)```.*?^\1```$", "", text_of(document), flags=re.MULTILINE | re.DOTALL)
+        found += [
+            Block(place, re.sub(r"\s+", " ", each))
+            for each in re.findall(r"(?<!`)`([^`]+)`(?!`)", prose)
+        ]
+    return found
 
 
 @cache
@@ -80,15 +93,16 @@ def configurations() -> list[Block]:
     return [block for block, what in mappings() if {"routes", "destinations"} <= what.keys()]
 
 
-def commands() -> list[tuple[str, str]]:
-    """Every `circleci-relay` command line in a console block, and where it stands."""
+def commands() -> list[tuple[str, str, bool]]:
+    """Every `circleci-relay` command line, where it stands, and whether it is shown in a block."""
     found = []
-    for block in blocks("console"):
-        joined = block.text.replace("\\\n", " ")
-        for line in joined.splitlines():
-            match = re.match(r"(?:\w+=\S+ )?circleci-relay (.*)", line)
-            if match:
-                found.append((block.place, re.split(r" [|>] ?|  #", match[1])[0]))
+    for whole, code in ((True, blocks("console")), (False, inline())):
+        for block in code:
+            for line in block.text.replace("\\\n", " ").splitlines():
+                match = COMMAND.match(line)
+                if match:
+                    words = re.split(r" [|>] ?|  #", match[1])[0]
+                    found.append((block.place, words, whole))
     return found
 
 
@@ -96,8 +110,7 @@ def test_configurations_load(tmp_path: Path) -> None:
     """A relay.yaml from a document has neither faults nor warnings."""
     file = tmp_path / "relay.yaml"
     for block in configurations():
-        text = block.text if "\nsources:" in f"\n{block.text}" else block.text + A_SOURCE
-        file.write_text(text, encoding="utf-8")
+        file.write_text(with_a_source(block.text), encoding="utf-8")
         try:
             loaded = config.load([file], env={}, secrets=False)
         except ConfigError as fault:
@@ -108,29 +121,53 @@ def test_configurations_load(tmp_path: Path) -> None:
 def test_there_are_configurations_and_commands() -> None:
     """The tests beside this one find what they look for."""
     assert len(configurations()) > 10
-    assert len(commands()) > 10
+    assert len(commands()) > 100
 
 
 def test_commands_parse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A command line from a document names a verb and options there are."""
+    """A command line from a document names a verb, options and samples there are."""
     monkeypatch.chdir(tmp_path)
-    # With the settings of the program: a command keeps the help option it is first asked for.
-    parent = click.Context(main, **main.context_settings)
-    for place, line in commands():
-        verb, *arguments = shlex.split(line)
-        if verb == "--version":
+    for place, line, whole in commands():
+        words = shlex.split(line)
+        if words[0].startswith("--"):
             continue
-        for argument in arguments:  # some files must be there
-            if re.fullmatch(r"[\w-]+(\.yaml|-secret)", argument):
-                (tmp_path / argument).touch()
-            elif re.fullmatch(r"[\w.-]+/", argument):
-                (tmp_path / argument).mkdir(exist_ok=True)
-        command = main.get_command(parent, verb)
-        assert command is not None, place
+        for word in words[1:]:  # some files must be there
+            if re.fullmatch(r"[\w-]+(\.yaml|-secret)", word):
+                (tmp_path / word).touch()
+            elif re.fullmatch(r"[\w.-]+/", word):
+                (tmp_path / word).mkdir(exist_ok=True)
         try:
-            command.make_context(verb, arguments, parent=parent)
+            given = parsed(words).params
         except click.UsageError as fault:
-            pytest.fail(f"{place}: {line}: {fault.message}")
+            # What is named in passing need not be all that is to be typed.
+            said = fault.format_message()
+            if whole or not re.search(r"^Missing|does not exist", said):
+                pytest.fail(f"{place}: {line}: {said}")
+            continue
+        told = [*given.get("payloads", ()), given.get("payload")]
+        named = {each for each in told if each and re.fullmatch(r"[a-z_]+", each)}
+        assert named <= set(samples.names()), f"{place}: {line}"
+
+
+def test_what_is_named_is_there() -> None:
+    """Targets of make, and what lies in helm/ and examples/; images are of this version."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+    code = [*blocks(), *inline()]
+    named = [
+        (block.place, name)
+        for block in code
+        for name in re.findall(r"^make ([\w-]+)", block.text, re.MULTILINE)
+    ]
+    assert len(named) > 20
+    assert [each for each in named if each[1] not in targets] == []
+    for document in DOCUMENTS:
+        text = text_of(document)
+        for path in re.findall(r"(?<![\w/.-])((?:helm|examples)/[\w./-]+)", text):
+            assert (ROOT / path.rstrip(".")).exists(), f"{document.name}: {path}"
+        if document.name != "CHANGELOG.md":  # which tells of those before, too
+            tags = set(re.findall(r"\bcircleci-relay:([\w.-]*\w)", text))
+            assert tags <= {__version__, *NO_TAGS}, document.name
 
 
 def test_generated_pages_are_fresh() -> None:
@@ -157,17 +194,6 @@ def test_links_lead_somewhere() -> None:
             if not file.exists() or (anchor and anchor not in anchors(file.resolve())):
                 broken.append(f"{document.relative_to(ROOT)}: {target}")
     assert broken == []
-
-
-@cache
-def anchors(document: Path) -> set[str]:
-    """What can be linked to in a document."""
-    return {slug(each) for each in re.findall(r"^#+ (.*)$", text_of(document), re.MULTILINE)}
-
-
-def slug(heading: str) -> str:
-    """The anchor that a heading gets."""
-    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
 def test_metrics_exist() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -63,6 +64,34 @@ def test_it_runs_as_nobody_in_particular() -> None:
     assert said("USER") == ["10001:10001"]
     assert said("VOLUME") == ["/data"]
     assert said("WORKDIR") == ["/data"]
+
+
+def test_what_installs_is_taken_out_of_what_runs() -> None:
+    """The last stage strips the base, installs nothing, and gives away but the store's place."""
+    commands = [one.strip() for rest in said("RUN") for one in rest.split(" && ")]
+    assert "PYTHONHASHSEED=0 python /tmp/image_strip.py" in commands
+    assert "scripts/image_strip.py /tmp/" in said("COPY")
+    assert [one for one in commands if re.search(r"\b(pip|venv|install)\b", one)] == []
+    assert [one for one in commands if "chown" in one] == ["chown 10001:10001 /data"]
+
+
+def test_the_trial_is_a_trial() -> None:
+    """The image is run locked down, and what should not be in it makes the trial fail."""
+    trial = (ROOT / "scripts" / "image_trial.py").read_text(encoding="utf-8")
+    for locked in (
+        '"--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"',
+        "mount -o remount,bind,ro {root}",
+        "setpriv --no-new-privs chroot --userspec={user}",
+    ):
+        assert locked in trial
+    assert 'said("the inventory", relay.command("python", "-I", "-c", INVENTORY))' in trial
+    inventory = runpy.run_path(str(ROOT / "scripts" / "image_inventory.py"), run_name="inventory")
+    taken = inventory["main"].__globals__
+    assert (
+        (ROOT / "scripts" / "image_inventory.py").read_text("utf-8").endswith("sys.exit(main())\n")
+    )
+    taken |= {"tools": lambda: ["pip is there"], "rights": list, "CLOSED": ()}
+    assert inventory["main"]() != 0
 
 
 def test_nothing_stands_between_a_signal_and_the_program() -> None:

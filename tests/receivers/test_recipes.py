@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -17,6 +16,7 @@ from circleci_relay.cli.shown import unsigned
 from circleci_relay.clock import SystemClock
 from circleci_relay.config import load
 from circleci_relay.delivery.compose import Composer, Surroundings
+from support.documents import fenced, with_a_source
 
 if TYPE_CHECKING:
     from circleci_relay.delivery.transport import Message
@@ -25,19 +25,17 @@ ROOT = Path(__file__).parents[2]
 RECIPES = sorted((ROOT / "docs" / "recipes").glob("*.md"))
 GUIDE = ROOT / "docs" / "how-to" / "write-a-receiver.md"
 EXAMPLES = ROOT / "examples" / "receivers"
-A_SOURCE = "\nsources: {circleci: {path: /webhooks/circleci, secrets: [made-up-secret]}}\n"
 
 
 def blocks(page: Path, language: str) -> list[str]:
     """Return the fenced blocks of *language*."""
-    pattern = rf"^```{language}\n(.*?)^```$"
-    return re.findall(pattern, page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    return [block.text for block in fenced(page) if block.language == language]
 
 
 def configurations(page: Path) -> list[str]:
     """Return what is a whole relay.yaml, or one without its sources."""
     found = [block for block in blocks(page, "yaml") if "\ndestinations:" in f"\n{block}"]
-    return [block if "\nsources:" in f"\n{block}" else block + A_SOURCE for block in found]
+    return [with_a_source(block) for block in found]
 
 
 def messages(text: str, folder: Path, sample: str) -> dict[str, Message]:
