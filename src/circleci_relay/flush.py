@@ -55,6 +55,7 @@ class Flush:
     dispatcher: Dispatcher
     upkeep: Upkeep
     clock: Clock
+    gentle: float = GENTLE
     _hurried: dict[str, Micros] = field(default_factory=dict)
     """When all that waited was made due, by destination."""
     _backlogs: Mapping[str, Backlog] = field(default_factory=dict)
@@ -102,7 +103,7 @@ class Flush:
         """Count what waits; return how long to wait before the next look."""
         census = await self.upkeep.count()
         self._backlogs = census.backlogs
-        return max(LOOK, GENTLE * census.took)
+        return max(LOOK, self.gentle * census.took)
 
     def _owing(self) -> int:
         return sum(self._backlogs[name].pending for name in filter(self._holds, self._taking()))
